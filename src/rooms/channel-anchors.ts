@@ -17,12 +17,18 @@ class ChannelAnchor {
 export class ChannelAnchors {
   readonly #pubsub: PubSubService;
   readonly #onPayload: (payload: string, channel: string) => void;
+  readonly #onLost: (channel: string) => void;
   readonly #anchors = new Map<string, ChannelAnchor>();
 
-  /** `onPayload` runs before the peers receive the payload: it must be fast. */
-  constructor(pubsub: PubSubService, onPayload: (payload: string, channel: string) => void) {
+  /** `onPayload` runs before the peers receive the payload: it must be fast. `onLost`: payloads may be missing for good. */
+  constructor(
+    pubsub: PubSubService,
+    onPayload: (payload: string, channel: string) => void,
+    onLost: (channel: string) => void,
+  ) {
     this.#pubsub = pubsub;
     this.#onPayload = onPayload;
+    this.#onLost = onLost;
   }
 
   get size(): number {
@@ -35,7 +41,12 @@ export class ChannelAnchors {
     let anchor = this.#anchors.get(name);
     if (anchor === undefined) {
       const subscription = runWithoutAsyncContext(() =>
-        this.#pubsub.subscribe(channel, (payload) => this.#onPayload(payload as string, name), { raw: true }),
+        this.#pubsub.subscribe(channel, (payload) => this.#onPayload(payload as string, name), {
+          raw: true,
+          onDiscontinuity: ({ recovered }) => {
+            if (!recovered) this.#onLost(name);
+          },
+        }),
       );
       anchor = new ChannelAnchor(subscription);
       this.#anchors.set(name, anchor);

@@ -28,6 +28,8 @@ export interface RoomContext {
   readonly parser: MessageParser;
   /** Releases detached sockets, many at a time. */
   readonly releases: TaskQueue;
+  /** Permissions to ask for again, of a few sockets at a time. */
+  readonly checks: TaskQueue;
   readonly roomAnchors: ChannelAnchors;
   /** Their listener also handles `disconnectUser` and `kick`. */
   readonly userAnchors: ChannelAnchors;

@@ -122,9 +122,16 @@ export class RoomService {
       },
       parser: new MessageParser(onUndecodable),
       releases: new TaskQueue(clock),
-      roomAnchors: new ChannelAnchors(pubsub, () => {}),
-      userAnchors: new ChannelAnchors(pubsub, (payload, channel) =>
-        this.#handleUserMessage(payload, channel),
+      checks: new TaskQueue(clock),
+      roomAnchors: new ChannelAnchors(
+        pubsub,
+        () => {},
+        () => {},
+      ),
+      userAnchors: new ChannelAnchors(
+        pubsub,
+        (payload, channel) => this.#handleUserMessage(payload, channel),
+        (channel) => this.#handleLostMessages(channel),
       ),
       grace: graceOption(options),
       bans: booleanOption('bans', options.bans, false) ? new Bans(pubsub) : undefined,
@@ -465,6 +472,11 @@ export class RoomService {
     const { data } = JSON.parse(payload) as { data?: { watch?: unknown; members?: unknown } };
     const [watch, members] = [toStrings(data?.watch), toStrings(data?.members)];
     for (const socket of this.socketsOf(userId)) socket.revoke(watch, members);
+  }
+
+  #handleLostMessages(channel: string): void {
+    const userId = this.#channels.parseUser(channel);
+    for (const socket of userId === undefined ? [] : this.socketsOf(userId)) socket.onMessagesLost();
   }
 
   #bans(): Bans {

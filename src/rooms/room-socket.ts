@@ -7,6 +7,7 @@ import { assertName, assertOptions } from '../internal/validate.js';
 import { ViewerFilter } from '../internal/viewer-filter.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import type { Status } from '../presence/types.js';
+import { CloseCode } from '../protocol/close-codes.js';
 import type { ProtocolErrorCode } from '../protocol/frames.js';
 import { toRollcallError } from '../redis/replies.js';
 import { ChannelListener } from './channel-listener.js';
@@ -21,16 +22,19 @@ import type {
   LeaveOptions,
 } from './options.js';
 import { type Peer, PeerWriter } from './peer-writer.js';
+import { Permissions } from './permissions.js';
 import type { MemberSocket, RoomContext } from './room-context.js';
 import { assertJoinOptions, RoomMembership } from './room-membership.js';
 import { EncodedFrame } from './room-message.js';
 
-/** The connection of a server of rollcall, which the socket belongs to. */
+/** The connection or stream of rollcall that the socket belongs to. */
 interface ServingConnection {
   /** Changes the user between two frames of the client. */
-  identify(userId: string, options: IdentifyOptions): Promise<void>;
+  identify?(userId: string, options: IdentifyOptions): Promise<void>;
   /** As `authenticate` has returned it last; `undefined` before the first frame. */
-  readonly user: unknown;
+  readonly user?: unknown;
+  /** Asks anew for what is shown. @see RoomSocket.reauthorize */
+  onMessagesLost(): Promise<void>;
 }
 
 /** Users per frame. */
@@ -52,6 +56,8 @@ export class RoomSocket {
   #status: Status;
   #meta: Json | undefined;
   #revocations = 0;
+  /** {@link onMessagesLost} waits for its turn. */
+  #lossPending = false;
   #starting: Promise<void> | undefined;
   #connection: ServingConnection | undefined;
   /** Changes of the user run one after the other. */
@@ -235,6 +241,36 @@ export class RoomSocket {
     for (const room of rooms) this.#revokeMembers(room).catch((error: unknown) => this.#report(error));
   }
 
+  /**
+   * @internal Messages to the user are lost, perhaps a kick or a revocation. A socket that the application serves itself
+   * receives a `discontinuity` frame, and nothing else.
+   */
+  onMessagesLost(): void {
+    const connection = this.#connection;
+    const isShownSomething = this.#watched.size + this.#memberships.size > 0;
+    if (connection === undefined || !isShownSomething || this.#lossPending) return;
+    this.#lossPending = true;
+    const handle = (): Promise<void> => {
+      this.#lossPending = false;
+      return this.attached ? connection.onMessagesLost() : Promise.resolve();
+    };
+    // All sockets of the process may have lost some.
+    this.#context.checks.run(handle).catch((error: unknown) => {
+      this.#report(error);
+      // The client connects again, and is asked about all of it.
+      this.close(CloseCode.UNAVAILABLE, 'permissions are unknown');
+    });
+  }
+
+  /** @internal Ends the rooms, lists of members and watches that `authorize` or a ban refuses now. */
+  async reauthorize(authorize: IdentifyOptions['authorize']): Promise<void> {
+    const permissions = new Permissions(this.#context.bans, authorize, 'join is no longer allowed there');
+    await permissions.ask(this.#memberships, this.#watched);
+    await permissions.checkBans(this.#memberships, this.userId);
+    this.revoke([...permissions.refusedUsers], [...permissions.refusedMembers]);
+    await Promise.all([...permissions.refusedRooms].map(([room, notice]) => this.#remove(room, notice)));
+  }
+
   async #revokeMembers(room: string): Promise<void> {
     const membership = this.#memberships.get(room);
     await membership?.enqueue(async () => {
@@ -319,7 +355,7 @@ export class RoomSocket {
     assertName('userId', userId);
     assertIdentifyOptions(options);
     this.#assertAttached();
-    if (this.#connection !== undefined) return this.#connection.identify(userId, options);
+    if (this.#connection?.identify !== undefined) return this.#connection.identify(userId, options);
     if (options.user !== undefined) {
       throw new InvalidArgumentError('user', 'is only for sockets that a server of rollcall serves');
     }
@@ -386,12 +422,12 @@ export class RoomSocket {
     const change = new IdentityChange(this.#context, this.#member, userId, status, options);
     for (;;) {
       // Calls may go on, also those of `authorize`.
-      await change.authorize(this.#memberships, this.#watched);
+      await change.permissions.ask(this.#memberships, this.#watched);
       this.#assertAttached();
       const resume = await this.#pauseCalls();
       try {
         // Others may have been joined or watched in the meantime.
-        if (change.isComplete(this.#memberships, this.#watched)) {
+        if (change.permissions.isComplete(this.#memberships, this.#watched)) {
           return await this.#changeUser(change, onIdentified);
         }
       } finally {
@@ -437,7 +473,8 @@ export class RoomSocket {
       throw error;
     }
     // In one turn: the socket has one user and one stream of messages at any time.
-    const refused = [...change.refusedRooms].filter(([room]) => this.isIn(room));
+    const { permissions } = change;
+    const refused = [...permissions.refusedRooms].filter(([room]) => this.isIn(room));
     const former = this.#userListener;
     former.mute();
     for (const [room] of refused) this.#memberships.get(room)?.mute();
@@ -447,14 +484,14 @@ export class RoomSocket {
     this.#status = change.status;
     this.#meta = change.meta;
     this.#context.removeUser(this.id, previous);
-    this.unwatch(change.refusedUsers);
+    this.unwatch(permissions.refusedUsers);
     onIdentified({ previous, position: listener.position });
     listener.unmute();
     const [removed, ...others] = await Promise.allSettled([
       presence?.removeSocket(previous, this.id, { immediate: true }),
       former.close(),
       ...refused.map(([room, notice]) => this.#remove(room, notice)),
-      ...this.rooms.map((room) => this.#showMembers(room, change)),
+      ...this.rooms.map((room) => this.#showMembers(room, permissions)),
     ]);
     // Gone, or removed by the presence service as soon as Redis is back.
     for (const membership of this.#memberships.values()) membership.forgetUser(previous);
@@ -474,7 +511,7 @@ export class RoomSocket {
   }
 
   /** To another user. */
-  async #showMembers(room: string, { refusedMembers }: IdentityChange): Promise<void> {
+  async #showMembers(room: string, { refusedMembers }: Permissions): Promise<void> {
     const membership = this.#memberships.get(room);
     if (refusedMembers.has(room)) return this.endMembers(room, 'the new user may not see the members');
     await membership?.enqueue(async () => {

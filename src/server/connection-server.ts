@@ -17,7 +17,7 @@ import {
   readClientId,
   readResumePosition,
 } from './identity.js';
-import { identify } from './identity-change.js';
+import { identify, reauthorize } from './identity-change.js';
 import { SERVE_CLOSE_OPTION_NAMES } from './option-names.js';
 import type {
   ConnectionHandlerOptions,
@@ -260,13 +260,17 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
     const { onConnect, onDisconnect } = this.#options;
     let context: RequestContext<User> | undefined;
     socket.serve({
+      // `context` is set after `onConnect`, which may call these.
       identify: async (userId, identifyOptions) => {
-        // `onConnect` may call it.
         await undefined;
         await identify(context as RequestContext<User>, userId, identifyOptions);
       },
       get user() {
         return connection.user;
+      },
+      onMessagesLost: async () => {
+        await undefined;
+        await reauthorize(context as RequestContext<User>);
       },
     });
     this.#callHook(onConnect, socket, known.user);

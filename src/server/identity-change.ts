@@ -40,6 +40,16 @@ export async function changeIdentity<User extends ConnectionIdentity>(
   }
 }
 
+/** Asks `authorize` again about all that the client is shown, between two of its frames. */
+export async function reauthorize<User extends ConnectionIdentity>(
+  context: RequestContext<User>,
+): Promise<void> {
+  const { socket } = context;
+  await context.betweenFrames(() =>
+    socket.reauthorize((request) => isAllowed(context, context.known.user, request)),
+  );
+}
+
 /** For `RoomSocket.identify`. */
 export async function identify<User extends ConnectionIdentity>(
   context: RequestContext<User>,

@@ -4,6 +4,7 @@ import type { Json } from '../internal/codec.js';
 import { BannedError, InvalidArgumentError } from '../internal/errors.js';
 import { assertName, assertOptions } from '../internal/validate.js';
 import { assertVisible } from '../internal/viewer-filter.js';
+import { CloseCode } from '../protocol/close-codes.js';
 import type { Peer } from '../rooms/peer-writer.js';
 import { assertJoinOptions } from '../rooms/room-membership.js';
 import type { RoomService } from '../rooms/room-service.js';
@@ -100,6 +101,13 @@ export class RoomSource implements StreamSource {
       ...(this.#visible && { visible: this.#visible }),
     });
     this.#socket = socket;
+    const showsOthers = this.#watch.length > 0 || this.#joins.some(({ members }) => members);
+    socket.serve({
+      // The application decides about the next request of the client, which comes by itself.
+      onMessagesLost: async () => {
+        if (showsOthers) void sink.close(CloseCode.SERVICE_RESTART, 'permissions may have changed');
+      },
+    });
     if (!sink.open) return {};
     this.#setInitialPosition(undefined, socket.position);
     await Promise.all([

@@ -1,91 +1,27 @@
-import { randomUUID } from 'node:crypto';
-import { Cluster } from 'ioredis';
 import { BannedError, InvalidArgumentError } from 'rollcall';
 import { type Client, connect } from 'rollcall/client';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
-import { nodeRedis } from '../shared/redis-clients.js';
+import { nodeRedis, type ServerBackend, startBackend, startClusterBackend } from '../shared/redis-clients.js';
 import { TestPeer } from '../shared/rooms-fixture.js';
 import { WsFixture } from '../shared/ws-fixture.js';
 import { period } from '../support/machine.js';
-import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
-import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { waitFor } from '../support/wait.js';
-import { WsServer } from '../support/ws-server.js';
 
-// Users who are put out of a room, over two servers with clients.
+// Users who are put out of a room, over two servers with clients. Processes that are frozen: rooms-frozen.test.ts.
 
-let server: RedisServer | undefined;
-let cluster: RedisCluster | undefined;
-const ends: (() => void)[] = [];
+describe.each([
+  ['one Redis', () => startBackend(nodeRedis)],
+  ['a Cluster', startClusterBackend],
+])('on %s', (_name, start) => {
+  let backend: ServerBackend;
+  const fixture = new WsFixture(() => backend);
 
-const topologies = {
-  'one Redis': () => {
-    const { client, end } = nodeRedis(server?.port as number);
-    ends.push(end);
-    return client;
-  },
-  'a Cluster': () => {
-    const client = new Cluster((cluster?.ports ?? []).map((port) => ({ host: '127.0.0.1', port })));
-    client.on('error', () => {});
-    ends.push(() => client.disconnect());
-    return client;
-  },
-};
-
-beforeAll(async () => {
-  [server, cluster] = await Promise.all([startRedis(), startRedisCluster({ replicas: 0 })]);
-});
-afterAll(async () => {
-  await Promise.all([server?.stop(), cluster?.stop()]);
-});
-
-/** Breaks the connections on which servers receive messages. */
-async function killSubscribers(): Promise<void> {
-  await server?.cli('CLIENT', 'KILL', 'TYPE', 'pubsub');
-  for (const port of cluster?.ports ?? []) await cluster?.cli(port, 'CLIENT', 'KILL', 'TYPE', 'pubsub');
-}
-
-test('a process that is frozen during a kick applies it when it is back, and the ban outlives the one that kicked', async () => {
-  const options = { port: server?.port as number, prefix: randomUUID(), rooms: { bans: true } };
-  const processes = await Promise.all([WsServer.start(options), WsServer.start(options)]);
-  const [one, other] = processes;
-  const clients: Client[] = [];
-  const join = (url: string) => {
-    const client = connect({
-      url: `${url}/?user=ann`,
-      WebSocket: WebSocket as never,
-      backoff: { first: 10 },
-    });
-    clients.push(client);
-    return client.join('lobby');
-  };
-  try {
-    const room = join(other.url);
-    await room.ready;
-    other.freeze();
-    await one.kick('lobby', 'ann', { reason: 'spam', ban: 600_000 });
-    await one.kill();
-    other.thaw();
-    await waitFor(() => room.state === 'refused', { timeout: 15_000 });
-    expect(room.error).toMatchObject({ code: 'KICKED', message: 'spam' });
-    const again = join(other.url);
-    await waitFor(() => again.state === 'refused');
-    expect(again.error).toMatchObject({ code: 'KICKED', message: 'spam' });
-  } finally {
-    for (const client of clients) client.close();
-    other.thaw();
-    await Promise.all(processes.map((started) => started.kill()));
-  }
-});
-
-describe.each(Object.entries(topologies))('on %s', (_name, client) => {
-  const fixture = new WsFixture(() => ({ client, end: async () => {} }));
-
-  afterEach(async () => {
-    await fixture.end();
-    for (const end of ends.splice(0)) end();
+  beforeAll(async () => {
+    backend = await start();
   });
+  afterAll(() => backend.end());
+  afterEach(() => fixture.end());
 
   function open(url: string, user: string): Client {
     const opened = connect({
@@ -104,7 +40,7 @@ describe.each(Object.entries(topologies))('on %s', (_name, client) => {
     const elsewhere = clients.map((opened) => opened.join('kitchen'));
     await Promise.all([...rooms, ...elsewhere].map(({ ready }) => ready));
     // The servers learn of it also while their connections break.
-    await Promise.all([one.rooms.kick('lobby', 'ann', { reason: 'spam' }), killSubscribers()]);
+    await Promise.all([one.rooms.kick('lobby', 'ann', { reason: 'spam' }), backend.killSubscribers()]);
     const [first, second, third] = rooms as [(typeof rooms)[0], (typeof rooms)[0], (typeof rooms)[0]];
     await waitFor(() => first.state === 'refused' && second.state === 'refused', { timeout: 15_000 });
     for (const room of [first, second]) expect(room.error).toMatchObject({ code: 'KICKED', message: 'spam' });

@@ -19,6 +19,8 @@ export type Maker = (port: number) => OwnedClient;
 /** A backend whose servers other processes can use, too. */
 export interface ServerBackend extends Omit<PresenceBackend, 'flush'> {
   readonly ports: readonly number[];
+  /** Breaks the connections on which processes receive messages. */
+  killSubscribers(): Promise<void>;
 }
 
 /** After rollcall has detached from a client, the client's errors are its owner's to handle. */
@@ -94,6 +96,9 @@ export async function startBackend(make: Maker): Promise<PresenceBackend & Serve
   return {
     ...backend,
     ports: [server.port],
+    killSubscribers: async () => {
+      await server.cli('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    },
     end: async () => {
       await backend.end();
       await server.stop();
@@ -107,6 +112,9 @@ export async function startClusterBackend(): Promise<ServerBackend> {
   const clients: Cluster[] = [];
   return {
     ports: cluster.ports,
+    killSubscribers: async () => {
+      for (const port of cluster.ports) await cluster.cli(port, 'CLIENT', 'KILL', 'TYPE', 'pubsub');
+    },
     client: () => {
       const client = new Cluster(cluster.ports.map((port) => ({ host: '127.0.0.1', port })));
       client.on('error', () => {});

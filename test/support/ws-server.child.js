@@ -2,7 +2,7 @@
 
 import { createServer } from 'node:http';
 import { RateLimiterMemory } from 'rate-limiter-flexible';
-import { createClient } from 'redis';
+import { createClient, createCluster } from 'redis';
 import { WebSocketServer } from 'ws';
 import { PresenceService, PubSubService, RoomService } from '../../dist/index.js';
 import { serveWebSocket } from '../../dist/ws.js';
@@ -13,6 +13,8 @@ const {
   timeout = 5_000,
   serve = {},
   rooms: roomOptions = {},
+  presence: presenceOptions = {},
+  forbidden,
   ws = {},
   rate,
 } = JSON.parse(process.argv[2]);
@@ -22,12 +24,16 @@ const onError = (error) => errors.push(`${error.name}: ${error.message}`);
 process.on('unhandledRejection', (error) => errors.push(`unhandled: ${error}`));
 process.on('uncaughtException', (error) => errors.push(`uncaught: ${error}`));
 
-const redis = createClient({ url: `redis://127.0.0.1:${port}`, socket: { reconnectStrategy: 50 } });
+const reconnecting = { socket: { reconnectStrategy: 50 } };
+const toUrl = (each) => ({ url: `redis://127.0.0.1:${each}` });
+const redis = Array.isArray(port)
+  ? createCluster({ rootNodes: port.map(toUrl), defaults: reconnecting })
+  : createClient({ ...toUrl(port), ...reconnecting });
 redis.on('error', () => {});
 await redis.connect();
 
 const pubsub = new PubSubService({ redis, prefix, timeout, onError });
-const presence = new PresenceService({ redis, prefix, timeout, onError });
+const presence = new PresenceService({ redis, prefix, timeout, onError, ...presenceOptions });
 const rooms = new RoomService({ pubsub, presence, onError, ...roomOptions });
 const http = createServer();
 const wss = new WebSocketServer({ server: http, ...ws });
@@ -38,8 +44,11 @@ const serving = serveWebSocket(wss, {
     const user = new URL(url, 'http://localhost').searchParams.get('user');
     return user === 'undecided' ? new Promise(() => {}) : user;
   },
-  authorize: async (_, { room = '', userId = '' }) =>
-    !(room.startsWith('closed') || userId.startsWith('closed')),
+  authorize: async (_, { action, room = '', userId = '' }) => {
+    const subject = action === 'members' ? `${room}:members` : room + userId;
+    if (forbidden !== undefined && (await redis.sIsMember(forbidden, subject))) return false;
+    return !(room.startsWith('closed') || userId.startsWith('closed'));
+  },
   requests: { echo: (_, data) => data, merge: (_, data) => ({ ...{}, ...data }) },
   ...(rate && {
     rateLimit: new RateLimiterMemory(rate),
@@ -62,6 +71,7 @@ const actions = {
   stats: () => ({ ...serving.stats(), ...rooms.stats() }),
   errors: () => errors.splice(0),
   kick: ({ room, userId, options }) => rooms.kick(room, userId, options),
+  revoke: ({ userId, options }) => rooms.revoke(userId, options),
   /** The properties added to Object.prototype. */
   pollution: () => {
     const found = [];

@@ -2,7 +2,13 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { KickOptions, RoomServiceOptions, RoomServiceStats } from '../../src/index.js';
+import type {
+  KickOptions,
+  PresenceOptions,
+  RevokeOptions,
+  RoomServiceOptions,
+  RoomServiceStats,
+} from '../../src/index.js';
 import type { ServeCloseOptions, ServeOptions, ServeStats } from '../../src/ws/index.js';
 import { type Deferred, deferred, withDeadline } from './wait.js';
 
@@ -10,13 +16,16 @@ const fixture = fileURLToPath(new URL('ws-server.child.js', import.meta.url));
 const build = fileURLToPath(new URL('../../dist/ws.js', import.meta.url));
 
 export interface WsServerOptions {
-  /** Of Redis. */
-  port: number;
+  /** Of Redis, or of the servers of a Cluster. */
+  port: number | readonly number[];
   prefix: string;
   /** Deadline of calls to Redis, in ms (5000). */
   timeout?: number;
   serve?: Partial<Pick<ServeOptions, 'heartbeatInterval' | 'pongTimeout' | 'maxRooms' | 'maxFrameBytes'>>;
   rooms?: Pick<RoomServiceOptions, 'maxBufferedBytes' | 'history' | 'bans'>;
+  presence?: Pick<PresenceOptions, 'lease' | 'sweepInterval'>;
+  /** A key of Redis: a set of users, rooms, and lists of members as `room:members`, that `authorize` refuses. */
+  forbidden?: string;
   ws?: object;
   rate?: { points: number; duration: number };
 }
@@ -80,6 +89,10 @@ export class WsServer {
 
   kick(room: string, userId: string, options: KickOptions): Promise<void> {
     return this.#ask('kick', { room, userId, options });
+  }
+
+  revoke(userId: string, options: RevokeOptions): Promise<void> {
+    return this.#ask('revoke', { userId, options });
   }
 
   close(options: ServeCloseOptions): Promise<void> {
