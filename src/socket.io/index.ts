@@ -1,6 +1,7 @@
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertName, assertOptions } from '../internal/validate.js';
 import { NamespaceTracker } from './namespace-tracker.js';
+import { REVOKE_OPTION_NAMES } from './option-names.js';
 import type { PresenceTracker, TrackPresenceOptions } from './options.js';
 import { resolveSettings } from './settings.js';
 import {
@@ -20,6 +21,7 @@ export type {
   PresenceTrackerStats,
   RelayedPubSub,
   RelayOptions,
+  RevokeWatchesOptions,
   SocketIdentity,
   SocketSubscribeOptions,
   TrackedPresence,
@@ -35,6 +37,9 @@ export type {
   ServerLike,
   SocketLike,
 } from './socket-io-types.js';
+
+/** Ids in one message. */
+const MAX_REVOKED = 1_000;
 
 /**
  * Registers the sockets of a Socket.IO namespace (for a server: of `/`) with a presence service while they are
@@ -75,6 +80,12 @@ export function trackPresence<S extends SocketLike>(
     unwatch: async (socket, userIds) => tracker.unwatch(tracker.find(socket), toUserIds(userIds)),
     setStatus: async (socket, status) => tracker.setStatus(tracker.find(socket), status),
     identify: async (socket) => tracker.identify(tracker.find(socket)),
+    revoke: async (userId, options) => {
+      tracker.assertOpen();
+      assertName('userId', userId);
+      assertOptions('options', options ?? null, REVOKE_OPTION_NAMES);
+      await tracker.revoke({ userId, watch: toRevoked(options.watch) });
+    },
     subscribe: async (socket, channel, options) =>
       tracker.channels.subscribe(tracker.find(socket), channel, options),
     relay: async (channel, options) => {
@@ -88,11 +99,17 @@ export function trackPresence<S extends SocketLike>(
   };
 }
 
-function toUserIds(userIds: Iterable<string>): Set<string> {
+function toUserIds(userIds: Iterable<string>, argument = 'userIds'): Set<string> {
   if (typeof userIds === 'string' || typeof userIds?.[Symbol.iterator] !== 'function') {
-    throw new InvalidArgumentError('userIds', 'must be an iterable of strings');
+    throw new InvalidArgumentError(argument, 'must be an iterable of strings');
   }
   const ids = new Set(userIds);
   for (const id of ids) assertName('userId', id);
   return ids;
+}
+
+function toRevoked(userIds: Iterable<string>): string[] {
+  const ids = toUserIds(userIds, 'watch');
+  if (ids.size > MAX_REVOKED) throw new InvalidArgumentError('watch', `must have at most ${MAX_REVOKED} ids`);
+  return [...ids];
 }

@@ -17,6 +17,7 @@ import { SocketWatches } from './presence-watches.js';
 import { NO_STATE, type RecoverableState, recoveryWindow, restoreState, saveState } from './recovery.js';
 import { RecoveryNotifier } from './recovery-notifier.js';
 import { handleRequests, RejectedRequest, type RequestAction } from './requests.js';
+import { type Revocation, Revocations } from './revocations.js';
 import { RoomMirror } from './room-mirror.js';
 import type { TrackerSettings } from './settings.js';
 import type { NamespaceBase, NamespaceLike, SocketLike } from './socket-io-types.js';
@@ -40,6 +41,7 @@ export class NamespaceTracker<S extends SocketLike> {
   readonly #notifier = new RecoveryNotifier((socketId) => this.#abandonRecovery(socketId));
   /** Distinguishes sessions of this tracker from other servers'. */
   readonly #id = randomUUID();
+  readonly #revocations: Revocations;
   readonly #watches: SocketWatches<S>;
   readonly #mirror: RoomMirror<S> | undefined;
   readonly #actions: ReadonlyMap<string, RequestAction<S>>;
@@ -50,7 +52,11 @@ export class NamespaceTracker<S extends SocketLike> {
     this.#settings = settings;
     const { pubsub, maxSubscriptions, roomOf } = settings;
     this.channels = new ChannelRelay(pubsub, maxSubscriptions);
-    this.#watches = new SocketWatches(settings);
+    this.#revocations = new Revocations(pubsub, {
+      onRevoked: (revocation) => this.#onRevoked(revocation),
+      onMissed: () => this.#onRevocationsMissed(),
+    });
+    this.#watches = new SocketWatches(settings, () => this.#revocations.open());
     const find = (socketId: string) => this.#sockets.get(socketId);
     if (roomOf !== undefined) this.#mirror = new RoomMirror<S>({ ...settings, find, nameOf: roomOf });
     this.#actions = new Map<string, RequestAction<S>>([
@@ -123,6 +129,10 @@ export class NamespaceTracker<S extends SocketLike> {
     return tracked.runExclusive(() => this.#changeUser(tracked));
   }
 
+  revoke(revocation: Revocation): Promise<void> {
+    return this.#revocations.publish(revocation);
+  }
+
   close(handoff: boolean): Promise<void> {
     this.#closing ??= this.#close(handoff);
     return this.#closing;
@@ -135,7 +145,11 @@ export class NamespaceTracker<S extends SocketLike> {
       const recoverable = this.#takeRecoverable(socketId);
       if (recoverable !== undefined) registrations.push(recoverable.registration);
     }
-    const ending: Promise<unknown>[] = [this.#watches.close(), this.channels.close()];
+    const ending: Promise<unknown>[] = [
+      this.#watches.close(),
+      this.channels.close(),
+      this.#revocations.close(),
+    ];
     for (const tracked of [...this.#sockets.values()]) {
       ending.push(...this.#releaseSocket(tracked));
       tracked.notifyRecovery?.();
@@ -183,7 +197,8 @@ export class NamespaceTracker<S extends SocketLike> {
     // Before all requests, so that handlers of `connection` can set `socket.data.user` first.
     void tracked.runExclusive(() => this.#identify(tracked, restored));
     tracked.batch = restored.batch;
-    if (restored.watching.length > 0) this.#watches.restore(tracked, restored.watching);
+    if (restored.watching.length === 0) return;
+    this.#watches.restore(tracked, restored, () => this.#refusedOf(tracked, tracked.requested));
   };
 
   #identify(tracked: TrackedSocket<S>, restored: RecoverableState): void {
@@ -240,12 +255,29 @@ export class NamespaceTracker<S extends SocketLike> {
     // The new user joins the rooms before the old one leaves them. Failed joins are repeated.
     this.#mirror?.removeSocket(tracked);
     if (next !== undefined) await this.#mirror?.addSocket(tracked);
-    const refused: string[] = [];
-    for (const userId of tracked.watching) {
-      if (!(await this.#mayWatch(tracked, userId))) refused.push(userId);
-    }
+    const refused = await this.#refusedOf(tracked, tracked.watching);
     this.#watches.remove(tracked, refused);
     await former?.remove({ immediate: true });
+    return refused;
+  }
+
+  #onRevoked({ userId, watch }: Revocation): void {
+    for (const tracked of this.#sockets.values()) {
+      if (tracked.registration?.userId === userId) this.#watches.revoke(tracked, watch);
+    }
+  }
+
+  #onRevocationsMissed(): void {
+    for (const tracked of this.#sockets.values()) {
+      void tracked.runExclusive(async () => {
+        this.#watches.revoke(tracked, await this.#refusedOf(tracked, tracked.requested));
+      });
+    }
+  }
+
+  async #refusedOf(tracked: TrackedSocket<S>, userIds: Iterable<string>): Promise<string[]> {
+    const refused: string[] = [];
+    for (const userId of userIds) if (!(await this.#mayWatch(tracked, userId))) refused.push(userId);
     return refused;
   }
 
@@ -263,11 +295,16 @@ export class NamespaceTracker<S extends SocketLike> {
   /** Before Socket.IO stores the session, which then contains the state. */
   #onDisconnecting(tracked: TrackedSocket<S>, reason: string): void {
     tracked.connected = false;
-    const { socket, registration, watching, batch, restoring = [] } = tracked;
+    const { socket, registration, watching, requested, batch, restoring = [] } = tracked;
     if (recoveryWindow(socket.nsp, reason) === 0) return;
     const userIds = new Set([...watching, ...restoring]);
-    const state = { status: registration?.status, watching: [...userIds], batch, trackerId: this.#id };
-    saveState(socket.data, state);
+    saveState(socket.data, {
+      status: registration?.status,
+      watching: [...userIds],
+      requested: [...requested],
+      batch,
+      trackerId: this.#id,
+    });
   }
 
   #onDisconnect(tracked: TrackedSocket<S>, reason: string): void {
@@ -320,11 +357,14 @@ export class NamespaceTracker<S extends SocketLike> {
   async #handleWatch(tracked: TrackedSocket<S>, payload: unknown, options: unknown): Promise<object> {
     const userIds = this.#parseUserIds(payload);
     const batch = parseBatch(options);
+    const { revocations } = tracked;
     await this.#assertAllowed(
       tracked,
       Array.from(userIds, (userId) => ({ action: 'watch' as const, userId })),
     );
-    const users = await this.#watches.add(tracked, userIds);
+    // Allowed by an answer that may be out of date.
+    if (tracked.revocations !== revocations) return this.#handleWatch(tracked, payload, options);
+    const users = await this.#watches.add(tracked, userIds, true);
     if (batch !== undefined) tracked.batch = batch;
     return { users };
   }

@@ -1,5 +1,10 @@
 import type { OptionNames } from '../internal/validate.js';
-import type { RelayOptions, SocketSubscribeOptions, TrackPresenceOptions } from './options.js';
+import type {
+  RelayOptions,
+  RevokeWatchesOptions,
+  SocketSubscribeOptions,
+  TrackPresenceOptions,
+} from './options.js';
 
 // The compiler keeps these names complete, so that a misspelt option is rejected.
 
@@ -30,6 +35,8 @@ export const RELAY_OPTION_NAMES: OptionNames<RelayOptions> = {
   sharded: true,
   room: true,
 };
+
+export const REVOKE_OPTION_NAMES: OptionNames<RevokeWatchesOptions> = { watch: true };
 
 /** Second argument of `presence:watch`. */
 export const WATCH_REQUEST_OPTION_NAMES: OptionNames<{ batch?: boolean }> = { batch: true };

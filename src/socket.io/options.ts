@@ -16,7 +16,7 @@ export type TrackedPresence = Pick<
 >;
 
 /** The part of a pub/sub service that the tracker uses. */
-export type RelayedPubSub = Pick<PubSubService, 'subscribe'>;
+export type RelayedPubSub = Pick<PubSubService, 'subscribe' | 'publish'>;
 
 /** The user of a socket. */
 export interface SocketIdentity {
@@ -49,7 +49,7 @@ export type PresenceTrackerRequest =
 export interface TrackPresenceOptions<S extends SocketLike = SocketLike> {
   /** The service that registers the sockets. Close it after the tracker. */
   presence: TrackedPresence;
-  /** The service behind `subscribe` and `relay`. @default none: both reject with `UnsupportedError` */
+  /** The service behind `subscribe`, `relay` and `revoke`. @default none: they reject with `UnsupportedError` */
   pubsub?: RelayedPubSub;
   /**
    * Returns the user of a socket; runs after your `connection` handlers. With `undefined` the socket is
@@ -105,6 +105,8 @@ export interface PresencePayload {
   lastSeen: number;
   /** Increases with each change; 0 for an unknown user. */
   version: number;
+  /** The watch has ended, because the socket may no longer see the user; whatever the version is. */
+  code?: 'FORBIDDEN';
 }
 
 /** Second argument of each event of a channel, after the message. */
@@ -141,6 +143,12 @@ export interface SocketSubscribeOptions {
 export interface RelayOptions extends SocketSubscribeOptions {
   /** Sends only to the sockets in these Socket.IO rooms. @default all sockets of the namespace */
   room?: string | string[];
+}
+
+/** Options of `revoke`. */
+export interface RevokeWatchesOptions {
+  /** Users whose presence the user may no longer see; at most 1,000. */
+  watch: Iterable<string>;
 }
 
 /** Gauges of a presence tracker, for this process. */
@@ -183,6 +191,16 @@ export interface PresenceTracker<S extends SocketLike = SocketLike> {
    * If the new user cannot be registered, nothing has changed; if the old one's removal fails, it is repeated.
    */
   identify(socket: S): Promise<string[]>;
+  /**
+   * Ends the watches of a user who may no longer see others, on all processes and in all namespaces with the same `pubsub`. Their sockets
+   * receive `presence:changed` or `presence:changes` with `code: 'FORBIDDEN'`. Change the answer of `authorize` first: it is asked with
+   * the next `presence:watch`, and when a socket is recovered. What the user does not watch, and an unknown user, is no error. Resolves when
+   * the message is published.
+   *
+   * @throws `InvalidArgumentError` for an invalid id or option; `UnsupportedError` without `pubsub`; and as `PubSubService.publish` does.
+   * Repeating the call is safe.
+   */
+  revoke(userId: string, options: RevokeWatchesOptions): Promise<void>;
   /**
    * Sends each message of a channel to the socket, as `event` with the message and a
    * {@link ChannelEventContext}. Gaps are sent as `<event>:discontinuity`. The subscription ends with the

@@ -3,6 +3,7 @@ import { ClosedError } from '../internal/errors.js';
 import { SharedWatch } from '../presence/shared-watch.js';
 import type { WatchedPresence } from '../presence/types.js';
 import type { PresencePayload } from './options.js';
+import type { RecoverableState } from './recovery.js';
 import { Retry } from './retry.js';
 import type { TrackerSettings } from './settings.js';
 import type { NamespaceBase, SocketLike } from './socket-io-types.js';
@@ -20,13 +21,16 @@ const PAGE_SIZE = 250;
 /** Watches of up to `maxWatched` users per socket. All sockets share one watch per user. */
 export class SocketWatches<S extends SocketLike> {
   readonly #settings: TrackerSettings<S>;
+  readonly #open: () => Promise<void>;
   readonly #watch: SharedWatch<TrackedSocket<S>>;
   /** Changed users by socket, in the current batch. */
   readonly #changed = new Map<TrackedSocket<S>, Set<string>>();
   #timer: Timer | undefined;
 
-  constructor(settings: TrackerSettings<S>) {
+  /** `open` runs before a user is watched. */
+  constructor(settings: TrackerSettings<S>, open: () => Promise<void>) {
     this.#settings = settings;
+    this.#open = open;
     this.#watch = new SharedWatch(settings.presence, (watchers, presence) =>
       this.#onChange(watchers, presence),
     );
@@ -36,12 +40,18 @@ export class SocketWatches<S extends SocketLike> {
     return this.#watch.size;
   }
 
-  /** Resolves with their current presence. */
-  async add(tracked: TrackedSocket<S>, userIds: ReadonlySet<string>): Promise<PresencePayload[]> {
+  /** Resolves with their current presence. `requested`: by the client. */
+  async add(
+    tracked: TrackedSocket<S>,
+    userIds: ReadonlySet<string>,
+    requested = false,
+  ): Promise<PresencePayload[]> {
     // Watches of a socket that disconnected while queued would never be removed.
     if (!tracked.connected) throw new ClosedError('the socket is disconnected');
     const added = tracked.reserve(userIds, this.#settings.maxWatched);
+    if (requested) for (const userId of added) tracked.requested.add(userId);
     try {
+      await this.#open();
       await this.#watch.add(tracked, added);
     } catch (error) {
       this.remove(tracked, added);
@@ -49,7 +59,8 @@ export class SocketWatches<S extends SocketLike> {
     }
     if (!tracked.connected) throw new ClosedError('the socket is disconnected');
     return [...userIds].map((userId) =>
-      this.#conceals(tracked, userId) === undefined
+      // It may be revoked in the meantime.
+      tracked.watching.has(userId) && this.#conceals(tracked, userId) === undefined
         ? toPayload(userId, this.#watch.get(userId))
         : toPayload(userId, undefined),
     );
@@ -57,7 +68,10 @@ export class SocketWatches<S extends SocketLike> {
 
   remove(tracked: TrackedSocket<S>, userIds: Iterable<string>): void {
     const dropped = [...userIds];
-    for (const userId of dropped) tracked.watching.delete(userId);
+    for (const userId of dropped) {
+      tracked.watching.delete(userId);
+      tracked.requested.delete(userId);
+    }
     this.#watch.remove(tracked, dropped);
     const changed = this.#changed.get(tracked);
     for (const userId of dropped) {
@@ -66,22 +80,48 @@ export class SocketWatches<S extends SocketLike> {
     }
   }
 
+  /** Ends watches that the socket may no longer have, and tells its client. Others are not affected. */
+  revoke(tracked: TrackedSocket<S>, userIds: readonly string[]): void {
+    tracked.revocations++;
+    const { watching, restoring } = tracked;
+    const ended = userIds.filter((userId) => watching.has(userId) || restoring?.has(userId) === true);
+    const users = ended.map(
+      (userId) => ({ ...concealedPayload(userId, this.#watch.get(userId)), code: 'FORBIDDEN' }) as const,
+    );
+    this.remove(tracked, ended);
+    for (const userId of ended) restoring?.delete(userId);
+    this.#emitTo(tracked, users);
+  }
+
+  #emitTo(tracked: TrackedSocket<S>, users: readonly PresencePayload[]): void {
+    if (tracked.batch) for (const page of toPages(users)) emit([tracked], CHANGES_EVENT, page);
+    else for (const user of users) emit([tracked], CHANGED_EVENT, user);
+  }
+
   /**
    * For a recovered socket: sends all states, because changes may be missed. The client keeps the greatest
-   * `version`.
+   * `version`. `refused` resolves with those that the client has requested and may no longer watch.
    */
-  restore(tracked: TrackedSocket<S>, userIds: readonly string[]): void {
-    const restoring = new Set(userIds.slice(0, this.#settings.maxWatched));
+  restore(
+    tracked: TrackedSocket<S>,
+    { watching, requested }: Pick<RecoverableState, 'watching' | 'requested'>,
+    refused: () => Promise<string[]>,
+  ): void {
+    const restoring = new Set(watching.slice(0, this.#settings.maxWatched));
     tracked.restoring = restoring;
+    for (const userId of requested) if (restoring.has(userId)) tracked.requested.add(userId);
     const { removeListeners } = tracked;
     // A recovered client does not repeat `presence:watch`.
     const retry = new Retry(this.#settings, async () => {
-      const users = await tracked.runExclusive(() => this.add(tracked, restoring));
+      const users = await tracked.runExclusive(async () => {
+        this.revoke(tracked, await refused());
+        return this.add(tracked, restoring);
+      });
       tracked.restoring = undefined;
-      const target = tracked.socket.nsp.local.to(tracked.id);
-      const known = users.filter(({ version }) => version > 0);
-      if (tracked.batch) for (const page of toPages(known)) target.emit(CHANGES_EVENT, page);
-      else for (const user of known) target.emit(CHANGED_EVENT, user);
+      this.#emitTo(
+        tracked,
+        users.filter(({ version }) => version > 0),
+      );
     });
     tracked.removeListeners = () => {
       retry.stop();

@@ -17,6 +17,8 @@ const KEY = '$rollcall';
 export interface RecoverableState {
   readonly status: string | undefined;
   readonly watching: readonly string[];
+  /** Those of `watching` that the client has asked for. */
+  readonly requested: readonly string[];
   readonly batch: boolean;
   readonly trackerId: string | undefined;
 }
@@ -25,6 +27,7 @@ export interface RecoverableState {
 export const NO_STATE: RecoverableState = {
   status: undefined,
   watching: [],
+  requested: [],
   batch: false,
   trackerId: undefined,
 };
@@ -45,22 +48,31 @@ export function recoveryWindow(namespace: NamespaceBase, reason: string): number
 /** Call it before Socket.IO stores the session. */
 export function saveState(data: unknown, state: RecoverableState): void {
   if (typeof data !== 'object' || data === null || !Object.isExtensible(data)) return;
-  (data as Record<string, unknown>)[KEY] = { ...state, watching: [...state.watching] };
+  (data as Record<string, unknown>)[KEY] = {
+    ...state,
+    watching: [...state.watching],
+    requested: [...state.requested],
+  };
 }
 
 /** Checked, because it comes from the adapter's store. */
 export function restoreState(data: unknown): RecoverableState {
   if (typeof data !== 'object' || data === null || !Object.hasOwn(data, KEY)) return NO_STATE;
   const record = data as Record<string, unknown>;
-  const { status, watching, batch, trackerId } = (record[KEY] ?? {}) as Record<
+  const { status, watching, requested, batch, trackerId } = (record[KEY] ?? {}) as Record<
     keyof RecoverableState,
     unknown
   >;
   if (Object.isExtensible(data)) delete record[KEY];
   return {
     status: typeof status === 'string' ? status : undefined,
-    watching: Array.isArray(watching) ? watching.filter((id): id is string => typeof id === 'string') : [],
+    watching: toStrings(watching),
+    requested: toStrings(requested),
     batch: batch === true,
     trackerId: typeof trackerId === 'string' ? trackerId : undefined,
   };
+}
+
+function toStrings(given: unknown): string[] {
+  return Array.isArray(given) ? given.filter((id): id is string => typeof id === 'string') : [];
 }

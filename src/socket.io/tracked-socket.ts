@@ -12,6 +12,10 @@ export class TrackedSocket<S extends SocketLike = SocketLike> {
   /** False from `disconnecting` on. */
   connected = true;
   readonly watching = new Set<string>();
+  /** Those of `watching` and `restoring` that the client has asked for, and not the server. */
+  readonly requested = new Set<string>();
+  /** Number of revocations: a permission that was asked for before the last one may be out of date. */
+  revocations = 0;
   /** `undefined`: the socket may see every user. */
   readonly filter: ViewerFilter | undefined;
   /** Watched users whose last payload has shown nothing, because the socket may not see them. */
@@ -19,7 +23,7 @@ export class TrackedSocket<S extends SocketLike = SocketLike> {
   /** Changes of watched users are collected into lists. */
   batch = false;
   /** Watched before a recovery, until watched again. */
-  restoring: ReadonlySet<string> | undefined;
+  restoring: Set<string> | undefined;
   /** `undefined`: done, or not needed. */
   notifyRecovery: (() => void) | undefined;
   readonly subscriptions = new Set<Pick<Subscription, 'unsubscribe'>>();

@@ -1,6 +1,7 @@
 import { createAdapter } from '@socket.io/redis-adapter';
 import { createClient } from 'redis';
 import { defineChannel, type Position, PresenceService } from 'rollcall';
+import type { PresenceTrackerRequest } from 'rollcall/socket.io';
 import type { Server } from 'socket.io';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Changes } from '../shared/presence-fixture.js';
@@ -65,6 +66,23 @@ function sharedSessions(): (io: Server) => void {
     }) as unknown as Adapter['restoreSession'];
   };
 }
+
+/** Permissions of an application: ids that nobody may watch. */
+function permissions() {
+  const secret = new Set<string>();
+  const authorize = (_socket: unknown, request: PresenceTrackerRequest) =>
+    request.action !== 'watch' || !secret.has(request.userId);
+  return { secret, tracker: { authorize } };
+}
+
+/** What a client receives when a watch of it is revoked. */
+const endOf = (userId: string) => ({
+  userId,
+  status: 'offline',
+  lastSeen: 0,
+  version: expect.any(Number),
+  code: 'FORBIDDEN',
+});
 
 describe('with the Redis adapter of Socket.IO', () => {
   let one: SocketIoNode;
@@ -145,6 +163,36 @@ describe('with the Redis adapter of Socket.IO', () => {
     expect(published).toHaveLength(1);
     for (const { socket } of watchers) socket.disconnect();
     await waitFor(() => one.tracker.stats().watched === 0 && two.tracker.stats().watched === 0);
+  });
+
+  test('a revocation ends the watches of a user on all servers, and of nobody else', async () => {
+    const { secret, tracker } = permissions();
+    const [three, four] = [await fixture.node({ tracker }), await fixture.node({ tracker })];
+    const [first, second] = [await fixture.client(three, 'ann'), await fixture.client(four, 'ann')];
+    const other = await fixture.client(four, 'cem');
+    await first.request('presence:watch', ['bob', 'dan']);
+    await second.request('presence:watch', ['bob', 'dan', 'eve'], { batch: true });
+    await other.request('presence:watch', ['bob']);
+    secret.add('bob');
+    await three.tracker.revoke('ann', { watch: ['bob', 'eve', 'unknown'] });
+    await three.tracker.revoke('unknown', { watch: ['bob'] });
+    const lists = () =>
+      second.events.flatMap(([event, list]) => (event === 'presence:changes' ? [list] : []));
+    await waitFor(() => first.updates.length > 0 && lists().length > 0);
+    expect(first.updates).toEqual([endOf('bob')]);
+    expect(lists()).toEqual([[endOf('bob'), endOf('eve')]]);
+
+    // Later changes of others arrive, and none of what has ended.
+    for (const user of ['bob', 'eve', 'dan']) await three.presence.setPresence(user, 's', 'busy');
+    await first.until('dan', 'busy');
+    await other.until('bob', 'busy');
+    await waitFor(() => lists().length > 1);
+    expect(first.statusesOf('bob')).toEqual(['offline']);
+    expect(lists().slice(1)).toMatchObject([[{ userId: 'dan', status: 'busy' }]]);
+    expect(other.updates.some(({ code }) => code !== undefined)).toBe(false);
+    expect(await first.statuses('bob')).toEqual(['FORBIDDEN']);
+    expect(await second.statuses('eve')).toEqual(['busy']);
+    expect([...three.errors, ...four.errors]).toEqual([]);
   });
 
   test('a watcher that asks for lists gets many changes in few events', async () => {
@@ -347,6 +395,26 @@ describe('with connection state recovery', () => {
     expect(node.tracker.stats()).toMatchObject({ sockets: 1, recovering: 0, watched: 0 });
   });
 
+  test('a recovered session watches those whom it still may, and those whom the server has added', async () => {
+    const { secret, tracker } = permissions();
+    const node = await fixture.node({ io: recovery, tracker });
+    node.io.on('connection', (socket) => {
+      if (!socket.recovered && socket.data.user === 'ann') void node.tracker.watch(socket, ['boss']);
+    });
+    const ann = await fixture.client(node, 'ann');
+    expect(await ann.statuses('bob', 'dan')).toEqual(['offline', 'offline']);
+    for (const user of ['bob', 'boss', 'dan']) await node.presence.setPresence(user, 's', 'busy');
+    for (const user of ['bob', 'boss', 'dan']) await ann.until(user, 'busy');
+    const before = ann.updates.length;
+    for (const user of ['bob', 'boss']) secret.add(user);
+    await ann.reconnect();
+    await waitFor(() => ann.updates.length >= before + 3);
+    expect(ann.socket.recovered).toBe(true);
+    const restored = ['boss', 'dan'].map((userId) => expect.objectContaining({ userId, status: 'busy' }));
+    expect(ann.updates.slice(before)).toEqual(expect.arrayContaining([endOf('bob'), ...restored]));
+    expect(node.tracker.stats().watched).toBe(2);
+  });
+
   test('a session recovered by another server is never offline, and ends with a disconnection', async () => {
     const prepare = sharedSessions();
     const tracker = { recoveryGrace: 30_000 };
@@ -416,6 +484,26 @@ describe('an outage of Redis', () => {
     await waitFor(async () => (await bob.request('presence:status', 'busy')).error === undefined);
     await ann.until('bob', 'busy');
     expect(ann.statusesOf('bob')).toEqual(['busy']);
+  });
+
+  test('where revocations may be lost, authorize is asked again about what clients watch', async () => {
+    const { secret, tracker } = permissions();
+    const node = await fixture.node({ tracker });
+    const ann = await fixture.client(node, 'ann');
+    expect(await ann.statuses('bob', 'dan')).toEqual(['offline', 'offline']);
+    await node.tracker.revoke('ann', { watch: ['nobody'] });
+    secret.add('bob');
+    // With its history, which names the revocation of another server.
+    await own.restart();
+    await waitFor(() => ann.updates.length > 0, { timeout: 15_000 });
+    expect(ann.updates).toEqual([endOf('bob')]);
+    await waitFor(() =>
+      node.presence.setPresence('dan', 's', 'busy').then(
+        () => true,
+        () => false,
+      ),
+    );
+    await ann.until('dan', 'busy');
   });
 
   test('sockets connect during an outage and are registered afterwards', async () => {

@@ -14,6 +14,7 @@ export interface PresenceUpdate {
   status: string;
   lastSeen: number;
   version: number;
+  code?: string;
 }
 
 /** The acknowledgement of a request. */

@@ -1,11 +1,13 @@
 import { EventEmitter } from 'node:events';
 import {
+  ClosedError,
   ConnectionError,
   InvalidArgumentError,
   LimitError,
   type PresenceChange,
   type PresenceData,
   TimeoutError,
+  UnsupportedError,
 } from 'rollcall';
 import {
   type PresenceTracker,
@@ -698,7 +700,7 @@ describe('watches in batches', () => {
     space.connect('s', data, { recovered: true });
     await turn();
     await turn();
-    expect(space.sent).toMatchObject([['s', 'presence:changes', [{ userId: 'bob' }, { userId: 'cat' }]]]);
+    expect(space.sent).toMatchObject([[['s'], 'presence:changes', [{ userId: 'bob' }, { userId: 'cat' }]]]);
     presence.setStatusOf('bob', 'away', 3);
     clock.advance(50);
     expect(space.sent[1]).toMatchObject([['s'], 'presence:changes', [{ userId: 'bob', status: 'away' }]]);
@@ -913,7 +915,7 @@ describe('recovery', () => {
     expect(clock.timers).toBe(0);
     await turn();
     const change = { userId: 'bob', status: 'offline', lastSeen: 2, version: 2 };
-    expect(space.sent).toEqual([['s', 'presence:changed', change]]);
+    expect(space.sent).toEqual([[['s'], 'presence:changed', change]]);
     presence.setStatusOf('nobody', 'online', 3);
     expect(space.sent).toHaveLength(2);
     await again.ask('presence:unwatch', ['bob', 'nobody']);
@@ -1022,7 +1024,7 @@ describe('recovery', () => {
     presence.setStatusOf('bob', 'busy', 1);
     clock.advance(30_000);
     await turn();
-    expect(space.sent).toMatchObject([['s', 'presence:changed', { userId: 'bob', status: 'busy' }]]);
+    expect(space.sent).toMatchObject([[['s'], 'presence:changed', { userId: 'bob', status: 'busy' }]]);
     expect(tracker.stats().watched).toBe(1);
     expect(clock.timers).toBe(0);
   });
@@ -1281,4 +1283,27 @@ test('invalid servers and options are rejected', () => {
     expect(() => track({ [name]: value }), name).toThrow(InvalidArgumentError);
   }
   expect(space.listenerCount('connection')).toBe(0);
+});
+
+test('a revocation has an id, users to watch, and a pubsub to tell the other servers', async () => {
+  const pubsub = { subscribe: async () => {}, publish: async () => ({}) } as never;
+  const tracker = track({ pubsub });
+  const wrong: [unknown, unknown][] = [
+    ['', { watch: ['bob'] }],
+    ['ann', undefined],
+    ['ann', {}],
+    ['ann', { watch: 'bob' }],
+    ['ann', { watch: [''] }],
+    ['ann', { watch: [7] }],
+    ['ann', { watch: Array.from({ length: 1_001 }, (_, at) => `user-${at}`) }],
+    ['ann', { watch: ['bob'], members: ['lobby'] }],
+  ];
+  for (const [userId, options] of wrong) {
+    const call = tracker.revoke(userId as string, options as never);
+    await expect(call, JSON.stringify(options)?.slice(0, 50)).rejects.toThrow(InvalidArgumentError);
+  }
+  await tracker.revoke('ann', { watch: ['bob'] });
+  await expect(track().revoke('ann', { watch: ['bob'] })).rejects.toThrow(UnsupportedError);
+  await tracker.close();
+  await expect(tracker.revoke('ann', { watch: ['bob'] })).rejects.toThrow(ClosedError);
 });
