@@ -1,4 +1,4 @@
-import type { JoinFrame, JoinReply, ServerFrame } from '../protocol/frames.js';
+import type { JoinReply, ServerFrame } from '../protocol/frames.js';
 import type { ClientError } from './client-error.js';
 import { createReconciler, type ReconcileRequest, type Reconciler } from './reconciler.js';
 import type { ReconnectingSocket } from './reconnecting-socket.js';
@@ -12,7 +12,7 @@ interface RoomSlot {
   /** A join was sent on this connection, and no leave since. */
   actual?: ClientRoom | undefined;
   /** The join asked for members, or for their number. */
-  members?: boolean | 'count' | undefined;
+  members?: ClientJoinOptions['members'];
   readonly leaving: (() => void)[];
 }
 
@@ -36,13 +36,14 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
     return slot;
   };
 
-  const leave = (name: string, room: ClientRoom): Promise<void> => {
+  const leave = (name: string, room: ClientRoom, joined: Room): Promise<void> => {
     const slot = slotOf(name);
-    if (room.joins && !--room.joins) {
+    if (room.joins.delete(joined) && !room.joins.size) {
       if (slot.desired === room) slot.desired = undefined;
       room.onClosed();
-      slot.reconciler.reconcile();
     }
+    // What the others ask of the members may be less.
+    slot.reconciler.reconcile();
     return new Promise((resolve) => {
       if (slot.desired === room || slot.actual !== room) resolve();
       else slot.leaving.push(resolve);
@@ -67,27 +68,27 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
       return;
     }
     const { members } = desired;
-    if (actual && members !== slot.members) {
-      // Joining again keeps the position.
+    if (!actual) {
+      slot.actual = desired;
+      slot.members = members;
       return {
-        frame: { type: 'join', room: name, members } as JoinFrame,
-        onReply(error) {
-          slot.members = members;
-          if (error) socket.report(error);
+        frame: desired.joinFrame(),
+        onRetry() {
+          slot.actual = undefined;
+        },
+        onReply(error, reply) {
+          if (error) refuse(slot, error);
+          else if (slot.desired === desired) desired.onJoined(reply as JoinReply | undefined);
         },
       };
     }
-    if (actual) return;
-    slot.actual = desired;
-    slot.members = members;
+    if (members === slot.members) return;
+    // Joining again keeps the position.
     return {
-      frame: desired.joinFrame(),
-      onRetry() {
-        slot.actual = undefined;
-      },
-      onReply(error, reply) {
-        if (error) refuse(slot, error);
-        else if (slot.desired === desired) desired.onJoined(reply as JoinReply | undefined);
+      frame: { type: 'join', room: name, members },
+      onReply(error) {
+        slot.members = members;
+        if (error) socket.report(error);
       },
     };
   };
@@ -122,17 +123,15 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
     join(name: string, options: ClientJoinOptions): Room {
       const slot = slotOf(name);
       const known = slot.desired;
-      if (known) known.rejoin(options);
-      const room: ClientRoom =
-        known ??
-        createRoom(name, options, socket, queue, {
-          leave: () => leave(name, room),
-          retry: () => retry(name, room),
-        });
+      if (options.info !== undefined) known?.room.update(options.info).catch(() => {});
+      const room: ClientRoom = known ?? createRoom(name, options, socket, queue, () => retry(name, room));
+      // One per join, so that `leave` ends what this join asked for.
+      const joined = { __proto__: room.room, leave: () => leave(name, room, joined) } as unknown as Room;
+      room.joins.set(joined, options.members);
       slot.desired = room;
       if (socket.state() === 'closed') close();
       else slot.reconciler.reconcile();
-      return room.room;
+      return joined;
     },
     receive(name: string, frame: ServerFrame): void {
       const slot = slots.get(name);

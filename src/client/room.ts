@@ -23,11 +23,12 @@ const MAX_BUFFERED = 16_384;
 
 /** With the methods that only the registry calls. */
 export interface ClientRoom extends JoinGate {
-  readonly room: Room;
-  /** Calls of `join` minus those of `leave`. */
-  joins: number;
-  readonly members: boolean | 'count' | undefined;
-  rejoin(options: ClientJoinOptions): void;
+  /** The registry adds `leave` for each join. */
+  readonly room: Omit<Room, 'leave'>;
+  /** What each join that has not left asks of the members, by what `join` returned. */
+  readonly joins: Map<Room, ClientJoinOptions['members']>;
+  /** What all joins together ask for: the list, or else the number. */
+  readonly members: boolean | 'count';
   joinFrame(): JoinFrame;
   onJoined(reply: JoinReply | undefined): void;
   onLost(lostAt: number): void;
@@ -40,10 +41,10 @@ export interface ClientRoom extends JoinGate {
 /** Lives from the first `join` to the last `leave`. */
 export function createRoom(
   name: string,
-  { last, since, info, members: wantsMembers }: ClientJoinOptions,
+  { last, since, info }: ClientJoinOptions,
   socket: ReconnectingSocket,
   queue: RequestQueue,
-  membership: Pick<Room, 'leave' | 'retry'>,
+  retry: () => void,
 ): ClientRoom {
   if (info !== undefined) toJson(info, 'info');
   const { settings } = socket;
@@ -101,9 +102,9 @@ export function createRoom(
     if (state === 'left') throw socket.closedError();
   };
 
-  const room: Room = {
-    ...membership,
+  const room: ClientRoom['room'] = {
     name,
+    retry,
     get ready() {
       return ready;
     },
@@ -177,24 +178,20 @@ export function createRoom(
   const self: ClientRoom = {
     room,
     joined,
-    joins: 1,
+    joins: new Map(),
     get members() {
-      return wantsMembers;
-    },
-    rejoin({ info, members }) {
-      self.joins++;
-      if (info !== undefined) room.update(info).catch(() => {});
-      if (members === false || (members && wantsMembers !== true)) wantsMembers = members;
+      const asked = new Set(self.joins.values());
+      return asked.has(true) || (asked.has('count') && 'count');
     },
     joinFrame() {
       const since = recovery.resume();
       return {
         type: 'join',
         room: name,
+        members: self.members,
         since,
         last: since ? undefined : last,
         info,
-        members: wantsMembers,
       } as JoinFrame;
     },
     onRetry() {

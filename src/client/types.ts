@@ -154,8 +154,8 @@ export interface ClientJoinOptions<I = unknown> {
   /** Shown to the other members. JSON. */
   readonly info?: I | undefined;
   /**
-   * Keep {@link Room.members} up to date; `'count'`: only {@link Room.count}. In a joined room `'count'` does not replace true, and
-   * `false` ends both, also for others who joined with them: the two then stay as they are. @default as before, at first false
+   * Keep {@link Room.members} up to date; `'count'`: only {@link Room.count}. Joins of one room share what any of them asks
+   * for, until it has left. @default false
    */
   readonly members?: boolean | 'count' | undefined;
 }
@@ -269,8 +269,8 @@ export interface Room<E extends object = EventMap, I = unknown> extends EventSub
    */
   retry(): void;
   /**
-   * Leaves the room, after as many calls as of `join`; then no handler is called. Resolves when the server has
-   * processed it or the connection is lost; never rejects.
+   * Ends this join, and what it asked of the members. The last one leaves the room; then no handler is called. Resolves
+   * when the server has processed it or the connection is lost; never rejects. Repeated calls have no effect.
    */
   leave(): Promise<void>;
 }
@@ -304,8 +304,8 @@ export interface Client<E extends object = EventMap> {
   /** Calls `handler` for an event of the client itself. */
   on<K extends keyof ClientEvents>(event: K, handler: (info: ClientEvents[K]) => unknown): Unsubscribe;
   /**
-   * Joins a room; returns at once, so that handlers attached in the same tick miss nothing. A repeated `join`
-   * returns the same Room, which then must be left as often. A {@link RoomName} brings the types of the room.
+   * Joins a room; returns at once, so that handlers attached in the same tick miss nothing. All joins of a name share the
+   * room; it is left when all that `join` returned have been left. A {@link RoomName} brings the types of the room.
    *
    * @throws {ClientError} `INVALID` when `name` is not a string, or empty.
    */

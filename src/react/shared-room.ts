@@ -211,19 +211,13 @@ export class SharedRoom {
 
   /** Joins with the members that are needed now. While the room lingers without components, they stay. */
   #followMembers(): void {
-    const needed = this.#neededMembers;
-    const followed = this.#followed;
-    if (needed === followed || !this.#refCount.inUse || !this.#isJoinable) return;
-    this.#followed = needed;
-    // The number alone does not replace the list.
-    if (followed && needed !== true) this.#rejoin(false);
-    if (needed) this.#rejoin(needed);
-  }
-
-  /** In this order, so that the room is not left. */
-  #rejoin(members: RoomRequest['members']): void {
-    this.#client.join(this.#name, { members });
-    void this.room?.leave();
+    const members = this.#neededMembers;
+    if (members === this.#followed || !this.#refCount.inUse || !this.#isJoinable) return;
+    this.#followed = members;
+    const former = this.room;
+    // In this order, so that the room is not left.
+    this.room = this.#client.join(this.#name, { members });
+    void former?.leave();
   }
 
   #open(): void {

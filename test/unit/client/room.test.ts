@@ -348,16 +348,21 @@ describe('leaving', () => {
   test('two joins of one room share it, and both must leave', async () => {
     const all = new Harness();
     const socket = await all.open();
-    const room = all.client.join('lobby');
-    expect(all.client.join('lobby')).toBe(room);
+    const [room, other] = [all.client.join('lobby'), all.client.join('lobby')];
+    const received = vi.fn();
+    room.on('message', received);
     socket.answer('join', {});
     await room.leave();
-    expect(room.state).toBe('joined');
+    // Only once for each join.
+    await room.leave();
+    expect([room.state, other.state]).toEqual(['joined', 'joined']);
     expect(socket.sent).toEqual([]);
-    const left = room.leave();
+    socket.receive({ type: 'event', room: 'lobby', event: 'message', data: 1 });
+    expect(received).toHaveBeenCalledTimes(1);
+    const left = other.leave();
     socket.answer('leave');
     await left;
-    expect(room.state).toBe('left');
+    expect([room.state, other.state]).toEqual(['left', 'left']);
   });
 
   test('a second join can request members and change the info', async () => {
@@ -488,19 +493,28 @@ describe('members, infos and typing', () => {
     expect(socket.sent).toEqual([]);
   });
 
-  test('a join with members: false ends the members, and keeps the room', async () => {
+  test('of the members, what all who are in the room ask for is followed, and less after one of them leaves', async () => {
     const all = new Harness();
     const socket = await all.open();
-    const room = all.client.join('lobby', { members: true });
-    socket.answer('join', {});
-    for (const members of ['count', undefined] as const) all.client.join('lobby', { members });
-    expect(socket.sent).toEqual([]);
-    all.client.join('lobby', { members: false });
+    const room = all.client.join('lobby', { members: false });
+    const join = (members: boolean | 'count') => all.client.join('lobby', { members });
     expect(socket.answer('join', {})).toMatchObject({ members: false });
-    all.client.join('lobby', { members: false });
-    all.client.join('lobby', { members: 'count' });
+    const [number, list, otherList] = [join('count'), join(true), join(true)];
     expect(socket.answer('join', {})).toMatchObject({ members: 'count' });
-    expect(room.state).toBe('joined');
+    expect(socket.answer('join', {})).toMatchObject({ members: true });
+    await join(false).leave();
+    await list.leave();
+    await list.leave();
+    expect(socket.sent).toEqual([]);
+    await otherList.leave();
+    expect(socket.answer('join', {})).toMatchObject({ members: 'count' });
+    await number.leave();
+    const next = await all.reconnect();
+    expect(next.answer('join', {})).toMatchObject({ members: false });
+    void room.leave();
+    join(true);
+    next.answer('leave');
+    expect(next.answer('join', {})).toMatchObject({ members: true });
   });
 
   test('an info is sent, retried after retryAfter, and included in later joins', async () => {
