@@ -142,16 +142,19 @@ export class RoomStore {
   /** Shows the list that ends with the latest event, once it has its events. */
   async #jumpToLatest(room: Room, shared: SharedRoom): Promise<void> {
     const shown = shared.log(this.#log);
-    if (this.#log.around === undefined || shown?.isDetached === false) return;
-    const latest = { ...this.#log, around: undefined, last: this.#log.last || LATEST };
-    shared.addTimeline(latest);
+    const last = this.#log.last || LATEST;
+    const isOther = this.#log.around !== undefined && shown?.isDetached !== false;
+    const latest = isOther ? { ...this.#log, around: undefined, last } : this.#log;
+    if (isOther) shared.addTimeline(latest);
     try {
-      await shared.log(latest)?.fill(room);
+      await shared.log(latest)?.jumpToLatest(room, last);
     } catch (error) {
-      if (shown) shown.error = error as ClientError;
+      // The state shows that the client or the room was closed.
+      if (shown && (error as ClientError).code !== 'CLOSED') shown.error = error as ClientError;
       shared.notify();
       throw error;
     }
+    if (!isOther) return;
     this.#releaseTimeline();
     this.#releaseTimeline = () => {};
     this.#log = latest;

@@ -15,9 +15,16 @@ type TimelineInput = Pick<EventContext, 'event' | 'data'> & {
   readonly at?: number;
 };
 
+export interface TimelineOptions {
+  /** The position to begin at, instead of the latest event. */
+  readonly around?: string | undefined;
+  /** Number of loaded events to keep besides the limit. @default Infinity */
+  readonly maxLoaded?: number | undefined;
+}
+
 /**
- * A list in order, each event once. It ends with the room's latest event, or, if it begins around a position, with an
- * older one until `loadNewer` has reached the latest.
+ * A list in order, each event once. It ends with the room's latest event; or with an older one, if it has begun around a
+ * position or has more loaded events than it keeps, until `loadNewer` has reached the latest.
  */
 export class RoomTimeline {
   /** The same array until it changes. */
@@ -31,6 +38,7 @@ export class RoomTimeline {
   readonly #changed: () => void;
   readonly #sends: PendingSends;
   readonly #around: string | undefined;
+  readonly #maxLoaded: number;
   #listed:
     | { readonly events: unknown; readonly sent: unknown; readonly all: readonly TimelineEvent[] }
     | undefined;
@@ -44,6 +52,8 @@ export class RoomTimeline {
   readonly #retryTimer = new RetryTimer();
   /** Events that were loaded; not counted towards the limit. */
   #fetched = 0;
+  /** The first event came from the history. */
+  #isPaged = false;
   #serial = 0;
   /** Older events can be loaded before this position. */
   #oldest: string | undefined;
@@ -51,23 +61,26 @@ export class RoomTimeline {
   #loadingOlder: Promise<boolean> | undefined;
   /** The list ends before the room's latest event, so that live events do not follow its last one. */
   #detached: boolean;
+  /** Increases when the list begins again. */
+  #generation = 0;
   /** Newer events can be loaded after this position. */
   #newest: string | undefined;
   #loadingNewer: Promise<boolean> | undefined;
   /** While a page is read that may reach the latest event: what arrives in the meantime. */
   #arrived: (() => void)[] | undefined;
 
-  /** Without `names`: all events. `around`: the position to begin at, instead of the latest event. */
+  /** Without `names`: all events. */
   constructor(
     names: readonly string[] | undefined,
     sends: PendingSends,
     changed: () => void,
-    around?: string | undefined,
+    { around, maxLoaded = Infinity }: TimelineOptions = {},
   ) {
     this.#sends = sends;
     this.#names = names && new Set(names);
     this.#changed = changed;
     this.#around = around;
+    this.#maxLoaded = maxLoaded;
     this.#detached = around !== undefined;
   }
 
@@ -183,6 +196,7 @@ export class RoomTimeline {
     this.#exhausted = !page.older;
     const listed = page.events.filter((event) => this.#shouldInclude(event));
     this.#fetched = listed.length;
+    this.#isPaged = true;
     this.events = listed.map((event) => this.#entry(event));
     if (page.discontinuity) this.#gap(page.discontinuity, this.#keyBefore(page.discontinuity));
     this.error = undefined;
@@ -201,7 +215,7 @@ export class RoomTimeline {
   #loadOlder(room: Room, limit: number): Promise<boolean> {
     this.#loadingOlder ??= this.#loadPage(room, 'before', limit).finally(() => {
       this.#loadingOlder = undefined;
-      if (this.#trim()) this.#changed();
+      this.#trimAndNotify();
     });
     return this.#loadingOlder;
   }
@@ -213,12 +227,53 @@ export class RoomTimeline {
   }
 
   #loadNewer(room: Room, limit: number): Promise<boolean> {
-    this.#loadingNewer ??= this.#loadPage(room, 'since', limit).finally(() => {
+    return this.#whileLoadingNewer(() => this.#loadPage(room, 'since', limit));
+  }
+
+  /** One read at a time may reach the latest event. */
+  #whileLoadingNewer(read: () => Promise<boolean>): Promise<boolean> {
+    this.#loadingNewer ??= read().finally(() => {
       this.#loadingNewer = undefined;
       this.#arrived = undefined;
-      if (this.#trim()) this.#changed();
+      this.#trimAndNotify();
     });
     return this.#loadingNewer;
+  }
+
+  /** Begins again at the latest event, unless the list ends there. Keeps no more loaded events than the limit. */
+  async jumpToLatest(room: Room, last: number): Promise<void> {
+    await this.fill(room);
+    while (this.#detached) {
+      // It may reach the latest event; its failure is that of another call.
+      if (this.#loadingNewer) await this.#loadingNewer.catch(() => {});
+      else await this.#whileLoadingNewer(() => this.#restart(room, last));
+    }
+    this.#fetched = 0;
+    this.#trimAndNotify();
+  }
+
+  /** The list stays until its new events have been read. */
+  async #restart(room: Room, last: number): Promise<boolean> {
+    this.#arrived = [];
+    const { events, end, more } = await readListed(room, {
+      direction: 'before',
+      position: undefined,
+      limit: Math.min(last, this.#limit),
+      isSelective: this.#names !== undefined,
+      isListed: ({ event }) => this.#names?.has(event) ?? true,
+    });
+    // An older page that is being read does not belong before these events.
+    this.#generation++;
+    this.#positions.clear();
+    this.discontinuities = NONE;
+    this.events = [...events].reverse().map((event) => this.#entry(event));
+    this.#isPaged = true;
+    this.#oldest = end;
+    this.#exhausted = !more;
+    this.error = undefined;
+    this.#reachLatest();
+    this.#changed();
+    return false;
   }
 
   /** Resolves with the key of the event at `position`; undefined if the list cannot have it. */
@@ -234,6 +289,7 @@ export class RoomTimeline {
   /** Resolves with whether further events may exist in this direction. */
   async #loadPage(room: Room, direction: 'before' | 'since', limit: number): Promise<boolean> {
     const isOlder = direction === 'before';
+    const generation = this.#generation;
     if (!isOlder) this.#arrived = [];
     const { events, end, more, discontinuity } = await readListed(room, {
       direction,
@@ -243,13 +299,16 @@ export class RoomTimeline {
       // Without a position the page may overlap with new events.
       isListed: (event) => this.#shouldInclude(event),
     });
+    if (generation !== this.#generation) return isOlder ? !this.#exhausted : this.#detached;
     if (discontinuity) this.#gap(discontinuity, this.#keyBefore(discontinuity));
     const loaded = events.map((event) => this.#entry(event));
     this.#fetched += loaded.length;
+    this.#isPaged = true;
     if (isOlder) {
       this.#oldest = end;
       this.#exhausted = !more;
       this.events = [...loaded.reverse(), ...this.events];
+      this.#trimLatest(loaded.length);
     } else {
       this.#newest = end;
       this.events = [...this.events, ...loaded];
@@ -275,7 +334,7 @@ export class RoomTimeline {
 
   #append(heard: EventContext): void {
     // The catch-up of a join may still deliver events from before the pages that were loaded; `loadOlder` finds those.
-    if (this.#fetched > 0 && (heard.at ?? Infinity) < (this.events[0]?.at ?? 0)) return;
+    if (this.#isPaged && (heard.at ?? Infinity) < (this.events[0]?.at ?? 0)) return;
     this.#oldest ??= heard.position;
     if (!this.#shouldInclude(heard)) return;
     this.events = [...this.events, this.#entry(heard)];
@@ -316,23 +375,47 @@ export class RoomTimeline {
     return `#${++this.#serial}`;
   }
 
+  #trimAndNotify(): void {
+    if (this.#trim()) this.#changed();
+  }
+
   /** Removes the oldest events above the limit, but not while a page is loading. Returns whether it removed any. */
   #trim(): boolean {
     if (this.#loadingOlder || this.#loadingNewer) return false;
-    const surplus = this.events.length - this.#limit - this.#fetched;
+    const surplus = this.events.length - this.#limit - Math.min(this.#fetched, this.#keptPages);
     if (surplus <= 0) return false;
-    // `undefined`: a gap before the first event.
-    const gone = new Set<string | undefined>([undefined]);
-    for (const { key, position } of this.events.slice(0, surplus)) {
-      gone.add(key);
-      if (position !== undefined) this.#positions.delete(position);
-    }
+    // A gap before the first event is no longer shown either.
+    this.#forget(this.events.slice(0, surplus), [undefined]);
     this.events = this.events.slice(surplus);
     this.#oldest = this.events.find(({ position }) => position !== undefined)?.position;
     this.#exhausted = false;
+    return true;
+  }
+
+  /** After a page of `loaded` older events: removes the latest ones that are too many. `loadNewer` finds them. */
+  #trimLatest(loaded: number): void {
+    const kept = this.events.slice(0, Math.max(this.#limit + this.#keptPages, loaded));
+    const newest = kept.filter(({ position }) => position !== undefined).at(-1)?.position;
+    if (kept.length === this.events.length || newest === undefined) return;
+    this.#forget(this.events.slice(kept.length));
+    this.events = kept;
+    this.#newest = newest;
+    this.#detached = true;
+    // A newer page that is being read does not follow these events.
+    this.#generation++;
+  }
+
+  /** Number of loaded events to keep; the list never has fewer events than it begins with. */
+  get #keptPages(): number {
+    return Math.max(this.#maxLoaded, this.#last);
+  }
+
+  /** `places`: further places whose gaps are removed. */
+  #forget(events: readonly TimelineEvent[], places: readonly undefined[] = []): void {
+    const gone = new Set<string | undefined>([...places, ...events.map(({ key }) => key)]);
+    for (const { position } of events) if (position !== undefined) this.#positions.delete(position);
     if (this.discontinuities.some(({ after }) => gone.has(after))) {
       this.discontinuities = this.discontinuities.filter(({ after }) => !gone.has(after));
     }
-    return true;
   }
 }

@@ -21,6 +21,8 @@ export interface TimelineRequest {
   readonly last: number;
   /** Position to begin at, instead of the latest event. */
   readonly around?: string | undefined;
+  /** Number of loaded events to keep besides the limit. */
+  readonly maxLoaded?: number | undefined;
 }
 
 interface Attachment {
@@ -146,7 +148,7 @@ export class SharedRoom {
     const { names, limit, last, around } = request;
     const key = timelineKey(request);
     const known = this.#logs.get(key);
-    const log = known ?? new RoomTimeline(names, this.sends, () => this.#changedSoon(), around);
+    const log = known ?? new RoomTimeline(names, this.sends, () => this.#changedSoon(), request);
     log.require(limit, last, this.room);
     if (!known) {
       this.#logs.set(key, log);
@@ -276,6 +278,6 @@ export class SharedRoom {
   }
 }
 
-function timelineKey({ key, around }: TimelineRequest): string {
-  return around === undefined ? key : `${key} ${around}`;
+function timelineKey({ key, around, maxLoaded }: TimelineRequest): string {
+  return `${key} ${around} ${maxLoaded}`;
 }

@@ -67,6 +67,12 @@ export interface UseRoomOptions<N extends string = string, I = unknown> {
   readonly linger?: number | undefined;
   /** Number of events to list, at least 1, besides loaded older ones. @default 200, or `last` if larger */
   readonly limit?: number | undefined;
+  /**
+   * Number of loaded events to list besides `limit`, at least 1. With more, `loadOlder` removes the latest events:
+   * `hasNewer` is then true, and `loadNewer` and {@link RoomView.jumpToLatest} bring them back; `loadNewer` removes the
+   * oldest. @default no maximum
+   */
+  readonly maxLoaded?: number | undefined;
 }
 
 /**
@@ -86,7 +92,10 @@ export interface RoomView<E extends object = EventMap, N extends EventName<E> = 
   readonly count: number;
   /** `loadOlder` may find older events. False in rooms without history, and until the room is joined. */
   readonly hasOlder: boolean;
-  /** `loadNewer` may find newer events: the list has begun `around` a position, and does not reach the latest event. */
+  /**
+   * `loadNewer` may find newer events: the list does not reach the latest event, because it has begun `around` a
+   * position or has more loaded events than `maxLoaded`.
+   */
   readonly hasNewer: boolean;
   /** Why the server refused the room, or events could not be loaded. */
   readonly error: ClientError | undefined;
@@ -123,8 +132,9 @@ export interface RoomView<E extends object = EventMap, N extends EventName<E> = 
    */
   readonly loadNewer: (limit?: number) => Promise<boolean>;
   /**
-   * Replaces a list `around` a position by that of the latest events, once they have been read; until then the list stays.
-   * No effect if the list reaches the latest event. Another value of `around` begins another list again.
+   * Shows the latest events: a list that does not reach them is replaced, once they have been read; until then it stays.
+   * Removes the loaded older events beyond `limit`, which `loadOlder` finds again. Another value of `around` begins another
+   * list again.
    *
    * @throws {ClientError} (rejects) As `Room.history`; `CLOSED` while there is no room.
    */

@@ -29,7 +29,7 @@ const AROUND = 50;
  * ```tsx
  * const { events, send } = useRoom('lobby', { last: 50 });
  * ```
- * @throws {ClientError} `INVALID` for an empty name, a `limit` below 1, a `linger` out of bounds, `events` that is a
+ * @throws {ClientError} `INVALID` for an empty name, a `limit` or `maxLoaded` below 1, a `linger` out of bounds, `events` that is a
  * string, an empty `around`, or `info` that is not JSON.
  * @throws {Error} Without a {@link RollcallProvider}.
  */
@@ -94,12 +94,14 @@ function useRoomStore(roomName: string | null, options: UseRoomOptions) {
     events,
     linger = 0,
     enabled = true,
+    maxLoaded,
   } = options;
   const { limit = Math.max(200, last) } = options;
   const name = enabled ? roomName : null;
   const members = options.members === 'count' ? 'count' : options.members === true;
   assertRoomName(name);
   assertLimit(limit);
+  if (maxLoaded !== undefined) assertLimit(maxLoaded, 'maxLoaded');
   assertLinger(linger);
   assertPositionText(around, 'around');
   const key = toNamesKey(events, 'events');
@@ -112,10 +114,10 @@ function useRoomStore(roomName: string | null, options: UseRoomOptions) {
       name,
       // Around a position, the latest events are not listed.
       { last: around === undefined ? last : 0, info, members, linger },
-      { key, names: parseNamesKey(key), limit, last, around },
+      { key, names: parseNamesKey(key), limit, last, around, maxLoaded },
     );
-  }, [registry, name, key, members, limit, linger, around]);
-  const id = `room ${key} ${members} ${around} ${name}`;
+  }, [registry, name, key, members, limit, linger, around, maxLoaded]);
+  const id = `room ${key} ${members} ${around} ${maxLoaded} ${name}`;
   return { store, registry, id: name === null ? undefined : id };
 }
 

@@ -12,8 +12,8 @@ export function assertPositionText(position: unknown, what: string): void {
   assertValid(position === undefined || (position && typeof position === 'string'), `${what}: no position`);
 }
 
-export function assertLimit(limit: number): void {
-  assertValid(Number.isInteger(limit) && limit > 0, 'limit: no number from 1');
+export function assertLimit(limit: number, what = 'limit'): void {
+  assertValid(Number.isInteger(limit) && limit > 0, `${what}: no number from 1`);
 }
 
 /** An hour. */

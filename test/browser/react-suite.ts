@@ -379,6 +379,60 @@ export function testHooks(react: ReactVersion): void {
       await lists('a', numbers(0, 67));
     });
 
+    test('loaded pages are removed by a jump to the latest event in one render, and beyond maxLoaded', async () => {
+      await say(0, 60);
+      const kept = { limit: 10, last: 10 };
+      await alice.show(
+        { id: 'a', hook: 'room', room, options: kept },
+        { id: 'b', hook: 'room', room, options: { ...kept, maxLoaded: 20 } },
+      );
+      await lists('a', numbers(50, 60));
+      const call = (id: string, name: 'loadOlder' | 'loadNewer' | 'jumpToLatest') =>
+        alice.see(
+          async ({ views }, { id, name }) => {
+            await (views.get(id) as RoomView)[name as 'loadOlder'](20);
+          },
+          { id, name },
+        );
+      const ends = (id: string) =>
+        alice.see(({ views }, id) => {
+          const { hasOlder, hasNewer } = views.get(id as string) as RoomView;
+          return { hasOlder, hasNewer };
+        }, id);
+      for (let page = 0; page < 3; page++) await call('a', 'loadOlder');
+      await lists('a', numbers(0, 60));
+      expect(await ends('a')).toEqual({ hasOlder: false, hasNewer: false });
+      const changes = (await alice.see(({ changes }) => changes.get('a'))) ?? 0;
+      await call('a', 'jumpToLatest');
+      await lists('a', numbers(50, 60));
+      expect(await ends('a')).toEqual({ hasOlder: true, hasNewer: false });
+      expect(await alice.see(({ changes }) => changes.get('a'))).toBe(changes + 1);
+      await say(60, 61);
+      await lists('a', numbers(51, 61));
+      await call('a', 'loadOlder');
+      await lists('a', numbers(31, 61));
+
+      await call('b', 'loadOlder');
+      await lists('b', numbers(31, 61));
+      await call('b', 'loadOlder');
+      await lists('b', numbers(11, 41));
+      expect(await ends('b')).toEqual({ hasOlder: true, hasNewer: true });
+      await cut(() => say(61, 62));
+      // New events push out the oldest.
+      await lists('a', numbers(32, 62));
+      await lists('b', numbers(11, 41));
+      await call('b', 'loadNewer');
+      await lists('b', numbers(31, 61));
+      await call('b', 'loadNewer');
+      await lists('b', numbers(32, 62));
+      await say(62, 63);
+      await lists('b', numbers(33, 63));
+      for (let page = 0; page < 2; page++) await call('b', 'loadOlder');
+      await alice.see(({ views }) => void (views.get('b') as RoomView).send('message', 63));
+      await endsWith('b', numbers(54, 64));
+      await lists('b', numbers(54, 64));
+    });
+
     test('a jump to a message loads all events up to it, and resolves with its key', async () => {
       await say(0, 60);
       const { messages } = await fixture.rooms.history(room, { limit: 60 });

@@ -16,6 +16,7 @@ interface Options {
   readonly events: readonly string[] | undefined;
   /** The number of the event to begin around. */
   readonly around?: number;
+  readonly maxLoaded?: number;
 }
 
 /** The options of a component; some of them list only some events. */
@@ -27,6 +28,8 @@ const COMPONENTS: readonly Options[] = [
   { last: 0, limit: 3, events: ['reaction'] },
   { last: 2, limit: 1_000, events: undefined, around: 3 },
   { last: 3, limit: 5, events: ['message'], around: 2 },
+  { last: 1, limit: 1, events: undefined, maxLoaded: 1 },
+  { last: 2, limit: 1, events: ['message'], around: 3, maxLoaded: 1 },
 ];
 
 const component = fc.nat({ max: COMPONENTS.length - 1 });
@@ -57,9 +60,9 @@ const operation = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant('cut' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('renew token' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('close and connect' as const) }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('load older' as const), component }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('load older' as const), component }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('load newer' as const), component }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('jump to latest' as const), component }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('jump to latest' as const), component }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('trim' as const), kept: fc.nat({ max: 3 }) }) },
 );
 const fates = fc.array(
@@ -112,6 +115,13 @@ function check(
   }
 }
 
+/** A list with `maxLoaded` has no more events than that, its limit and those that it begins with. */
+function expectBounded(store: RoomStore, index: number): void {
+  const { last, limit, maxLoaded = Infinity } = COMPONENTS[index]!;
+  const received = store.snapshot().events.filter(({ status }) => status === 'received');
+  expect(received.length).toBeLessThanOrEqual(limit + Math.max(last, maxLoaded));
+}
+
 test(
   'with any sequence of mounts, refusals, lost connections and retries, each view lists every event in order or announces a gap',
   async () => {
@@ -145,7 +155,7 @@ test(
           await welcomeNewSockets();
           if (each.do === 'mount') {
             if (mounted.has(each.component)) continue;
-            const { last, limit, events, around } = COMPONENTS[each.component]!;
+            const { last, limit, events, around, maxLoaded } = COMPONENTS[each.component]!;
             const store = new RoomStore(
               registry,
               ROOM,
@@ -156,6 +166,7 @@ test(
                 limit,
                 last,
                 around: around === undefined ? undefined : `p${around}`,
+                maxLoaded,
               },
             );
             mounted.set(each.component, { store, unmount: store.subscribe(() => {}) });
@@ -207,7 +218,20 @@ test(
         }
         await welcomeNewSockets();
         checkAll(true);
-        for (const [index, { store, unmount }] of mounted) {
+        /** Lets the server answer until the call has ended. */
+        const answered = async (call: Promise<unknown>) => {
+          let ended = false;
+          const end = call.finally(() => {
+            ended = true;
+          });
+          while (!ended) {
+            await turn();
+            connections.at(-1)?.step(1_000, 1_000);
+            await turn();
+          }
+          await end;
+        };
+        for (const [index, { store }] of mounted) {
           const { last, limit, events } = COMPONENTS[index]!;
           const view = store.snapshot();
           expect(view.state).toBe('joined');
@@ -221,12 +245,44 @@ test(
           // A failed or refused read of older events is shown, and retried a second later.
           if (view.error !== undefined) expect(['INTERNAL', 'FORBIDDEN']).toContain(view.error.code);
           else expect(view.events.length).toBeGreaterThanOrEqual(Math.min(last, limit, available));
-          const { around } = COMPONENTS[index]!;
-          if (around === undefined || jumped.has(store)) expect(view.hasNewer).toBe(false);
+          const { around, maxLoaded } = COMPONENTS[index]!;
+          if (maxLoaded !== undefined) expectBounded(store, index);
+          else if (around === undefined || jumped.has(store)) expect(view.hasNewer).toBe(false);
           else if (trimmed === 0 && limit > history.length && !left.has(store) && view.error === undefined)
             expect(view.events.map(({ position }) => position)).toContain(`p${around}`);
-          unmount();
+          // To the oldest events and back again, in pages or at once: then it has no more events than its limit.
+          while (maxLoaded !== undefined && store.snapshot().hasOlder) {
+            await answered(store.snapshot().loadOlder(2));
+            check(store.snapshot(), server, events, true);
+            expectBounded(store, index);
+          }
+          const isPaged = history.length % 2 === 0;
+          while (isPaged && store.snapshot().hasNewer) {
+            await answered(store.snapshot().loadNewer(2));
+            check(store.snapshot(), server, events, true);
+          }
+          await answered(store.snapshot().jumpToLatest());
+          const latest = store.snapshot();
+          check(latest, server, events, true);
+          expect(latest.hasNewer).toBe(false);
+          const received = latest.events.filter(({ status }) => status === 'received');
+          // Lists of the same events are one, with the largest limit.
+          const shared = COMPONENTS.filter(
+            (each) => String(each.events) === String(events) && each.maxLoaded === maxLoaded,
+          );
+          const largest = Math.max(...shared.map((each) => each.limit));
+          expect(received.length).toBeLessThanOrEqual(largest);
+          // What was removed is loaded again, one page after the other.
+          while (limit === 1_000 && store.snapshot().hasOlder) {
+            await answered(store.snapshot().loadOlder(2));
+            check(store.snapshot(), server, events, true);
+          }
+          if (limit === 1_000) {
+            const all = store.snapshot().events.filter(({ status }) => status === 'received');
+            expect(all.length).toBeGreaterThanOrEqual(available);
+          }
         }
+        for (const { unmount } of mounted.values()) unmount();
         await nextMacrotask();
         harness.client.close();
         expect(harness.clock.timers).toBe(0);
