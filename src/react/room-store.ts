@@ -24,6 +24,33 @@ const NO_EVENTS: readonly TimelineEvent[] = [];
 const NO_GAPS: readonly RoomDiscontinuity[] = [];
 const NO_MEMBERS: ReadonlyMap<string, MemberInfo> = new Map();
 
+type RoomCalls = Omit<RoomView, keyof RoomSnapshot>;
+
+/**
+ * The functions of a component's views: the same for all stores of one room, because a change of options must not run
+ * effects that depend on `send` again.
+ */
+export class StableCalls {
+  /** The store that was subscribed last; before that, the first one: effects of children run earlier. */
+  current: RoomStore | undefined;
+  readonly calls: RoomCalls;
+
+  constructor() {
+    const calls = (): RoomCalls => (this.current as RoomStore).calls;
+    this.calls = {
+      send: (...args) => calls().send(...args),
+      resend: (key) => calls().resend(key),
+      discard: (key) => calls().discard(key),
+      update: (info) => calls().update(info),
+      loadOlder: (limit) => calls().loadOlder(limit),
+      loadNewer: (limit) => calls().loadNewer(limit),
+      loadUntil: (position) => calls().loadUntil(position),
+      jumpToLatest: () => calls().jumpToLatest(),
+      retry: () => calls().retry(),
+    };
+  }
+}
+
 /** One component's view. No effect before `subscribe` or a call. */
 export class RoomStore {
   readonly #registry: ClientRegistry | undefined;
@@ -32,6 +59,8 @@ export class RoomStore {
   /** Replaced by `jumpToLatest`. */
   #log: TimelineRequest;
   #releaseTimeline = (): void => {};
+  readonly calls: RoomCalls;
+  readonly #stable: StableCalls;
   readonly #first: RoomView;
   #view: RoomView;
   #subscribed = false;
@@ -41,20 +70,15 @@ export class RoomStore {
     name: string | null,
     request: RoomRequest,
     log: TimelineRequest,
+    stable = new StableCalls(),
   ) {
     this.#registry = registry;
     this.#name = name;
     this.#request = request;
     this.#log = log;
-    this.#first = {
-      state: name === null ? 'idle' : 'joining',
-      events: NO_EVENTS,
-      discontinuities: NO_GAPS,
-      members: NO_MEMBERS,
-      count: 0,
-      hasOlder: false,
-      hasNewer: false,
-      error: undefined,
+    this.#stable = stable;
+    stable.current ??= this;
+    this.calls = {
       send: (event: string, data: unknown, options: SendOptions = {}) => this.#send(event, data, options),
       resend: (key) => this.#ignore(this.#call(async (room, { sends }) => sends.resend(room, key))),
       discard: (key) => this.#shared?.sends.discard(key),
@@ -68,6 +92,17 @@ export class RoomStore {
       jumpToLatest: () => this.#call((room, shared) => this.#jumpToLatest(room, shared)),
       retry: () => this.#shared?.retry(),
     };
+    this.#first = {
+      state: name === null ? 'idle' : 'joining',
+      events: NO_EVENTS,
+      discontinuities: NO_GAPS,
+      members: NO_MEMBERS,
+      count: 0,
+      hasOlder: false,
+      hasNewer: false,
+      error: undefined,
+      ...stable.calls,
+    };
     this.#view = this.#first;
   }
 
@@ -77,6 +112,7 @@ export class RoomStore {
     this.#releaseTimeline = shared.addTimeline(this.#log);
     const release = shared.acquire(this.#request, listener);
     this.#subscribed = true;
+    this.#stable.current = this;
     return () => {
       this.#releaseTimeline();
       release();
@@ -132,7 +168,7 @@ export class RoomStore {
     // An event that cannot be sent at all is not listed.
     const isSendable = this.#isUsable && event && event[0] !== '$' && isJson(data);
     // Otherwise the component would not see what it sends.
-    if (isSendable && this.#shared?.log(this.#log)?.isDetached) this.#ignore(this.#first.jumpToLatest());
+    if (isSendable && this.#shared?.log(this.#log)?.isDetached) this.#ignore(this.calls.jumpToLatest());
     const sent = this.#call((room, { sends }) =>
       isSendable ? sends.send(room, event, data, options) : room.send(event, data, options),
     );

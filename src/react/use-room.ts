@@ -3,7 +3,7 @@ import { toJson } from '../client/client-error.js';
 import type { EventMap, EventName, Jsonify, MemberInfo, RoomName } from '../client/index.js';
 import { useRegistry } from './context.js';
 import { useSyncExternalStore } from './react-hooks.js';
-import { RoomStore } from './room-store.js';
+import { RoomStore, StableCalls } from './room-store.js';
 import type { RoomView, UseRoomOptions } from './types.js';
 import {
   assertLimit,
@@ -105,6 +105,8 @@ function useRoomStore(roomName: string | null, options: UseRoomOptions) {
   assertLinger(linger);
   assertPositionText(around, 'around');
   const key = toNamesKey(events, 'events');
+  // biome-ignore lint/correctness/useExhaustiveDependencies: of one room
+  const stable = useMemo(() => new StableCalls(), [registry, name]);
   // `last` and `info` only matter when the room is joined: a change of them does not join again.
   // biome-ignore lint/correctness/useExhaustiveDependencies: see above
   const store = useMemo(() => {
@@ -115,8 +117,9 @@ function useRoomStore(roomName: string | null, options: UseRoomOptions) {
       // Around a position, the latest events are not listed.
       { last: around === undefined ? last : 0, info, members, linger },
       { key, names: parseNamesKey(key), limit, last, around, maxLoaded },
+      stable,
     );
-  }, [registry, name, key, members, limit, linger, around, maxLoaded]);
+  }, [stable, registry, name, key, members, limit, linger, around, maxLoaded]);
   const id = `room ${key} ${members} ${around} ${maxLoaded} ${name}`;
   return { store, registry, id: name === null ? undefined : id };
 }

@@ -631,6 +631,19 @@ export function testHooks(react: ReactVersion): void {
       await alice.show(part, { id: 'b', hook: 'connection' });
       await alice.until('b', ({ views }) => views.has('b'));
       expect(await alice.see(({ changes }) => changes.get('a'))).toBe(before);
+      // Other options are another view with the same functions, so that effects that depend on them do not run again.
+      await alice.see(({ views }) => void views.set('before', views.get('a')));
+      await alice.show({ ...part, options: { ...part.options, limit: 300, members: true } });
+      await alice.until('the members', ({ views }) => (views.get('a') as RoomView).members.size === 1);
+      const functions = await alice.see(({ views }) => {
+        const [earlier, later] = [views.get('before'), views.get('a')] as Record<string, unknown>[];
+        return Object.keys(later ?? {}).map((name) => [
+          name,
+          typeof later?.[name] === 'function' ? later[name] === earlier?.[name] : true,
+        ]);
+      });
+      expect(functions.filter(([, isSame]) => !isSame)).toEqual([]);
+      expect(functions.length).toBeGreaterThan(15);
       const stable = await alice.see(async ({ views }) => {
         const { send, update } = views.get('a') as RoomView;
         await update({ status: 'here' });
