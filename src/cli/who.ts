@@ -29,6 +29,8 @@ interface UserReport {
   /** Why the user has this status. */
   readonly why: string;
   readonly lastSeen?: Date;
+  /** The user hides it from other users. */
+  readonly lastSeenHidden?: boolean;
   readonly version?: number;
   readonly ownStatus?: OwnStatus;
   readonly graceUntil?: Date;
@@ -88,6 +90,7 @@ async function readUser(
     status: record?.status ?? 'offline',
     why: explain({ record, sockets, ownStatus, graceEnd, now }),
     ...(record === undefined ? {} : { lastSeen: record.lastSeen, version: record.version }),
+    ...(record?.lastSeenHidden === true ? { lastSeenHidden: true } : {}),
     ...(ownStatus === undefined ? {} : { ownStatus }),
     ...(graceEnd > 0 ? { graceUntil: new Date(graceEnd) } : {}),
     sockets,
@@ -160,11 +163,15 @@ async function readRooms(
 }
 
 function describe(report: UserReport): string[] {
-  const { userId, status, why, lastSeen, version, sockets, rooms } = report;
+  const { userId, status, why, lastSeen, lastSeenHidden, version, sockets, rooms } = report;
   const lines = [
     `${printable(userId)}: ${status}`,
     `why        ${why}`,
-    ...(lastSeen === undefined ? [] : [`last seen  ${lastSeen.toISOString()}`]),
+    ...(lastSeen === undefined
+      ? []
+      : [
+          `last seen  ${lastSeen.toISOString()}${lastSeenHidden === true ? ' (hidden from other users)' : ''}`,
+        ]),
     ...(version === undefined ? [] : [`version    ${version}`]),
     `rooms      ${rooms.length === 0 ? 'none' : rooms.map(printable).join(', ')}`,
   ];

@@ -1,9 +1,9 @@
--- Removes what is left of a user without sockets: the record, their own status, a grace, and removals that all owners of
--- sockets must have heard of. Idempotent.
+-- Removes what is left of a user without sockets: the record, their own status, the mark of a hidden lastSeen, a grace, and
+-- removals that all owners of sockets must have heard of. Idempotent.
 --
 -- KEYS  1 hash of entries   2 record   3 online   4 due   5 list of changes
 -- ARGV  1 user   2 in ms: younger removals stay   3 "1" to remove, "" to look only
--- Returns { number of sockets, number of removals that stay, 1 if there is a record, 1 if there is an own status }
+-- Returns { number of sockets, number of removals that stay, 1 if there is a record, 1 if there is an own status or the mark }
 -- Nothing is removed while there is a socket: it was registered later.
 
 local entries = redis.call('HGETALL', KEYS[1])
@@ -41,7 +41,7 @@ for i = 1, #entries, 2 do
       fields[#fields + 1] = field
     end
   else
-    if field == '"status' then own = 1 end
+    if field == '"status' or field == '"seen' then own = 1 end
     fields[#fields + 1] = field
   end
 end

@@ -1,6 +1,6 @@
 import type { LocalSockets } from './local-sockets.js';
 import { instanceIdOf, type NodeLease } from './node-lease.js';
-import { hiddenUntil, listsSocketOf } from './record.js';
+import { concealsLastSeen, hiddenUntil, listsSocketOf } from './record.js';
 
 export interface HiddenUsersOptions {
   readonly localSockets: LocalSockets;
@@ -15,7 +15,7 @@ export interface HiddenUsersListener {
 }
 
 /**
- * Invisible users of this process, known from the records that writes return: visible users cost no command.
+ * Invisible users of this process, and those who hide `lastSeen`, known from the records that writes return: visible users cost no command.
  * Nothing of an invisible user is written to rooms. If Redis loses the status, the next write of one of their
  * sockets restores it.
  */
@@ -23,6 +23,8 @@ export class HiddenUsers {
   readonly #options: HiddenUsersOptions;
   /** User → end of the status, in ms by Redis's clock; 0: none. */
   readonly #untils = new Map<string, number>();
+  /** Users who hide `lastSeen`. */
+  readonly #concealed = new Set<string>();
   #listener: HiddenUsersListener | undefined;
 
   constructor(options: HiddenUsersOptions) {
@@ -38,10 +40,16 @@ export class HiddenUsers {
     return this.#untils.get(user);
   }
 
+  /** True for a user of this process who hides `lastSeen`. */
+  concealsLastSeen(user: string): boolean {
+    return this.#concealed.has(user);
+  }
+
   /** After a write. A missing record proves nothing: Redis may have lost it. */
   observe(user: string, record: string | null): void {
     if (record === null) return;
-    const { nodeLease, localSockets } = this.#options;
+    const { localSockets } = this.#options;
+    this.#observeLastSeen(user, record);
     const until = hiddenUntil(record);
     const known = this.#untils.has(user);
     if (until === undefined) {
@@ -52,12 +60,28 @@ export class HiddenUsers {
       this.#listener?.onShown(user);
       return;
     }
-    const isLocal = listsSocketOf(record, (nodeId) => instanceIdOf(nodeId) === nodeLease.instanceId);
-    if (isLocal) {
+    if (this.#isLocal(record)) {
       this.#untils.set(user, until);
       if (!known) this.#listener?.onHidden(user);
     } else if (known && !localSockets.hasMemberships(user) && !localSockets.hasSocketsOf(user)) {
       this.#untils.delete(user);
     }
+  }
+
+  #observeLastSeen(user: string, record: string): void {
+    const conceals = concealsLastSeen(record);
+    if (!conceals && !this.#concealed.has(user)) return;
+    if (this.#isLocal(record)) {
+      if (conceals) this.#concealed.add(user);
+      else this.#concealed.delete(user);
+    } else if (!this.#options.localSockets.hasSocketsOf(user)) {
+      // While this process has a socket of the user, a record without one proves nothing.
+      this.#concealed.delete(user);
+    }
+  }
+
+  #isLocal(record: string): boolean {
+    const { instanceId } = this.#options.nodeLease;
+    return listsSocketOf(record, (nodeId) => instanceIdOf(nodeId) === instanceId);
   }
 }

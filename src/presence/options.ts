@@ -195,7 +195,7 @@ export interface ForgetOptions {
 export interface ForgottenPresence {
   /** The call removed a record, with its last-seen time. */
   readonly record: boolean;
-  /** The call removed a status of their own. */
+  /** The call removed a status of their own, or the setting of `setLastSeenVisible`. */
   readonly status: boolean;
   /** Number of sockets that the call removed. */
   readonly sockets: number;

@@ -282,6 +282,29 @@ export class PresenceService<StatusMeta extends Json = Json> {
   }
 
   /**
+   * Hides `lastSeen` of a user from others, or shows it again. While it is hidden, reads without `reveal`, watches and changes
+   * have the epoch (0) as `lastSeen`, also while the user is online, and their `version` tells no time. The status stays
+   * visible. The setting lives as long as a status of {@link PresenceService.setStatus}: it expires `lastSeenTtl` after the
+   * user's last socket is removed. So set it before `setPresence`, with every connection.
+   *
+   * @returns the user's presence after the change, with `lastSeen`; `null` for an unknown user, whose next record has the setting.
+   * @throws {@link InvalidArgumentError} for an invalid id, or if `visible` is not a boolean; otherwise as `setPresence`.
+   */
+  async setLastSeenVisible(userId: string, visible: boolean): Promise<PresenceData<StatusMeta> | null> {
+    this.#lifecycle.assertOpen();
+    assertName('userId', userId);
+    if (typeof visible !== 'boolean')
+      throw new InvalidArgumentError('visible', 'must be true or false: whether others see lastSeen');
+    const user = escapeId(userId);
+    const partition = this.#partition(userId);
+    const concealed = this.#parts.client.clock.random() * this.#settings.lastSeenTtl * 1_000;
+    const record = await this.#write(partition, () =>
+      this.#parts.writer.apply(partition, { kind: 'last-seen', user, ...(visible ? {} : { concealed }) }),
+    );
+    return record === null ? null : this.#decode(userId, record);
+  }
+
+  /**
    * Notes activity of a socket; cheap enough for every message of a client. Writes the user's `lastSeen` at most once
    * per `touchInterval`. A socket that is away because of `idleAfter` becomes online again.
    *

@@ -151,7 +151,9 @@ export class WatchRegistry {
     const watches = this.#watchesByUser.get((encoded as readonly [userId: string] | null)?.[0] ?? '');
     if (watches === undefined) return;
     const change = decodeChange(encoded);
-    for (const watch of [...watches]) watch.applyChange(change);
+    let isDoubtful = false;
+    for (const watch of [...watches]) isDoubtful = watch.applyChange(change) || isDoubtful;
+    if (isDoubtful) void this.#reread([change.userId], false);
   }
 
   #onGap(): void {

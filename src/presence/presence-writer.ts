@@ -27,7 +27,7 @@ export interface PresenceWriterOptions {
   /** Owns the entries; every transaction returns its lease. */
   readonly nodeLease: Pick<NodeLease, 'id' | 'knownLease' | 'onLeaseSeen'>;
   /** Receives every returned record. */
-  readonly hidden: Pick<HiddenUsers, 'until' | 'observe'>;
+  readonly hidden: Pick<HiddenUsers, 'until' | 'concealsLastSeen' | 'observe'>;
   readonly roomGraces: Pick<RoomGraces, 'onWrite'>;
 }
 

@@ -111,6 +111,13 @@ export function hiddenUntil(record: string): number | undefined {
   return until === undefined ? undefined : Number(until);
 }
 
+const CONCEALED = /^3[^"\n]*"\d+"\d*(?:"h\d*)?"l/;
+
+/** True if the user hides `lastSeen`. On the path of every write, so it checks the beginning first. */
+export function concealsLastSeen(record: string): boolean {
+  return record[0] === '3' && CONCEALED.test(record);
+}
+
 /** True if the record lists a socket of a node for which `isOwn` is true. */
 export function listsSocketOf(record: string, isOwn: (nodeId: string) => boolean): boolean {
   for (let at = record.indexOf('\n'); at >= 0; at = record.indexOf('\n', at + 1)) {
@@ -131,14 +138,17 @@ export function decodeRecord(userId: string, text: string, reveal = false): Pres
   const end = lineEnd < 0 ? text.length : lineEnd;
   const statusEnd = text.indexOf('"');
   const versionEnd = text.indexOf('"', statusEnd + 1);
-  const hasOwnStatus = text[0] === '3';
-  if ((text[0] !== '2' && !hasOwnStatus) || statusEnd < 0 || versionEnd < 0 || versionEnd > end)
+  const hasMarks = text[0] === '3';
+  if ((text[0] !== '2' && !hasMarks) || statusEnd < 0 || versionEnd < 0 || versionEnd > end)
     throw unreadable(userId, 'unknown format');
   const quote = text.indexOf('"', versionEnd + 1);
   const hasMark = quote >= 0 && quote < end;
   const isHidden = hasMark && text[quote + 1] === 'h';
-  const layersAt = isHidden && hasOwnStatus ? text.indexOf('"', quote + 1) : quote;
-  if (hasOwnStatus ? text[layersAt + 1] !== 's' || layersAt > end : hasMark && !isHidden)
+  const markAt = isHidden && hasMarks ? text.indexOf('"', quote + 1) : quote;
+  const isConcealed = hasMarks && text[markAt + 1] === 'l' && markAt < end;
+  const layersAt = isConcealed ? markAt + 2 : markAt;
+  const hasOwnStatus = hasMarks && text[layersAt] === '"' && text[layersAt + 1] === 's' && layersAt < end;
+  if (hasMarks ? !hasOwnStatus && !isConcealed : hasMark && !isHidden)
     throw unreadable(userId, 'unknown format');
   const version = toInteger(text.slice(statusEnd + 1, versionEnd));
   const lastSeen = text.slice(versionEnd + 1, hasMark ? quote : end);
@@ -159,12 +169,13 @@ export function decodeRecord(userId: string, text: string, reveal = false): Pres
   const presence: PresenceData = {
     userId,
     status,
-    lastSeen: new Date(lastSeenMs),
+    lastSeen: new Date(isConcealed && !reveal ? 0 : lastSeenMs),
     socketIds: sockets.map(idOf),
     sockets,
     version,
   };
   if (ownStatus !== undefined) presence.ownStatus = ownStatus;
+  if (isConcealed && reveal) presence.lastSeenHidden = true;
   return presence;
 }
 

@@ -27,7 +27,7 @@ export interface TransactionSettings {
   readonly keyTtl: number;
   readonly lastSeenTtl: number;
   readonly statusPriority: readonly string[];
-  readonly hidden: Pick<HiddenUsers, 'until'>;
+  readonly hidden: Pick<HiddenUsers, 'until' | 'concealsLastSeen'>;
   readonly layout: Pick<PartitionLayout, 'publishCommand'>;
 }
 
@@ -56,6 +56,8 @@ interface UserUpdate {
   readonly removals: Removal[];
   /** Layers of the user's own status, in order. */
   readonly statuses: string[];
+  /** Hides `lastSeen` (a duration) or shows it (empty); `undefined`: as before. */
+  concealed: string | undefined;
   /** Sockets without a process: socket → value for update-users.lua. */
   readonly ttlSockets: Map<string, string>;
   /** Sockets without a process may be removed, as in {@link Reevaluation}. */
@@ -96,6 +98,10 @@ export class Transaction {
         }
         if (write.kind === 'status') {
           update.statuses.push(write.value ?? NO_STATUS);
+          continue;
+        }
+        if (write.kind === 'last-seen') {
+          update.concealed = write.concealed === undefined ? '' : String(Math.round(write.concealed));
           continue;
         }
       }
@@ -164,6 +170,7 @@ export class Transaction {
         entries: [],
         removals: [],
         statuses: [],
+        concealed: undefined,
         ttlSockets: new Map(),
         outage,
       };
@@ -254,6 +261,7 @@ export class Transaction {
       const until = update.entries.length > 0 ? hidden.until(user) : undefined;
       if (until !== undefined) reason += `h${until}`;
       if (update.outage !== undefined) reason += `t${Math.round(update.outage)}`;
+      if (update.entries.length > 0 && hidden.concealsLastSeen(user)) reason += 'l';
       for (const { socket = '', before = '', note } of update.removals) {
         lines += `${reason}\n"${socket}\n${note === undefined ? before : joinIds(before, note)}\n`;
         reason = '';
@@ -265,6 +273,10 @@ export class Transaction {
       }
       for (const layer of update.statuses) {
         lines += `${reason}\n\t\n${layer}\n`;
+        reason = '';
+      }
+      if (update.concealed !== undefined) {
+        lines += `${reason}\n\tl\n${update.concealed}\n`;
         reason = '';
       }
       for (const [socket, value] of update.ttlSockets) {

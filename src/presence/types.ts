@@ -46,8 +46,13 @@ export interface PresenceData<StatusMeta extends Json = Json> {
   userId: string;
   /** `offline` if the user has no socket and no grace is running. */
   status: Status;
-  /** Last change of the record. For an offline user: removal of their last socket. */
+  /**
+   * Last change of the record. For an offline user: removal of their last socket. The epoch (0) for a user who hides it
+   * (`setLastSeenVisible`), except with `reveal`, and in the results of calls that change the user.
+   */
   lastSeen: Date;
+  /** True if the user hides `lastSeen` from others. Only with `reveal`, and in the results of calls that change the user. */
+  lastSeenHidden?: boolean;
   /** The ids of `sockets`. */
   socketIds: string[];
   /** The user's sockets, oldest first. Empty while a grace is running. */

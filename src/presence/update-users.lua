@@ -19,12 +19,14 @@
 --            "h" and an end after that: the node knows that the user is invisible until then; 0: without an end
 --            "t" and a duration in ms after that: sockets without a process that have had no heartbeat are removed, unless
 --            heartbeats may have been impossible for that long
+--            "l" after that: the node knows that the user hides lastSeen
 --          socket of the node, or nothing
 --          its entry, or nothing to delete it; "=" before it: not the first write of this registration; "?": it is idle if the user
 --            is, on other nodes or in their grace. "*" and a TTL before an
 --            entry, which has no connectedAt: a socket without a process. "*" alone: its heartbeat, without effect on a socket
 --            that is not there
 --          or a tab, and a layer for the user's own status
+--          or a tab and "l", and a random duration of up to lastSeenTtl, in microseconds, to hide lastSeen; nothing to show it
 --          or a removal: a double quote and a socket, or only the quote for all of them; then, each if there is one, the time
 --            in base 36 before which they were registered, and a double quote and the note for their owners
 -- Returns { the node's lease before, or ""; its lease after, or ""; for each user the record, or false }
@@ -35,11 +37,13 @@
 --          "status = layer {tab layer}                   the user's own status, and what follows when it ends, soonest first
 --            layer: status"until["meta]                  until 0: without an end; "~": the status of the sockets; no
 --                                                        status: it was removed. JSON text contains no tab
+--          "seen = duration                              lastSeen is hidden; versions began that long after the time, in us
 --          "grace = deadline"duration["~]                there is no socket; the user keeps their status until then; "~": idle
 --          "removed"socket = time ["note]                registrations from before the time, in ms, base 36, are removed,
 --                                                        whoever writes them again; no socket: of all sockets
 -- Record:  2status"version"lastSeen ["h until] {LF socket"node"entry}   node: "*" without a process
---          3status"version"lastSeen ["h until] "s layers {LF ...}       of a user with a status of their own
+--          3status"version"lastSeen ["h until] ["l] ["s layers] {LF ...}   of a user with a status of their own, or who hides
+--          lastSeen ("l): then the version tells no time
 --          no lastSeen: it is the version's millisecond. "h: the user is invisible, until then if it is there; the status
 --          is offline, and version and lastSeen are those of the last change that others could see (0 if there was none).
 
@@ -53,7 +57,7 @@ if tonumber(lastSeenTtl) > tonumber(keyTtl) then longest = lastSeenTtl end
 -- Most of the time goes into Lua itself, not into commands: what every user needs is looked up and formatted once.
 local call, find, sub, match, gmatch, format = redis.call, string.find, string.sub, string.match, string.gmatch, string.format
 local byte, tonumber, type = string.byte, tonumber, type
-local QUOTE, QUESTION, TWO = byte('"'), byte('?'), byte('2')
+local QUOTE, QUESTION, TWO, LETTER_L = byte('"'), byte('?'), byte('2'), byte('l')
 -- The first character of values of sockets without a process, which is their node.
 local ASTERISK = byte('*')
 
@@ -78,6 +82,15 @@ if lease > 0 then
     is = format('%.3f', micros / 1000 + lease)
     call('ZADD', KEYS[1], is, node)
   end
+end
+
+-- The next version of a user who hides lastSeen. The first one is later by a random duration. As that is at most
+-- lastSeenTtl, a record that expires has a version that is past. Each later one grows by less than a millisecond, and not
+-- always by the same: a version that a failover has lost is not given again.
+local function concealedVersion(version, duration, concealedBefore)
+  local grown = version + 1 + micros % 1000
+  if not (concealedBefore and version > 0) then grown = math.max(grown, micros + duration) end
+  return format('%.0f', grown)
 end
 
 -- Statuses without a priority come last, in alphabetical order.
@@ -157,18 +170,21 @@ end
 
 -- Status, lines and number of the sockets, the layers of the user's own status and the first one's end, deadline and duration of a grace; the removals
 -- by socket; whether the user's own status was removed; of sockets without a process the first deadline, the longest TTL, and
--- the last heartbeat of those removed here. A socket registered by two nodes counts once: the later registration is where
--- the client is connected.
+-- the last heartbeat of those removed here; the duration of "seen. A socket registered by two nodes counts once: the later
+-- registration is where the client is connected.
 local function read(entriesKey, entries, outage)
   local status, lines, winners = nil, {}, {}
   local own, till, deadline, duration, removals, cleared = nil, 0, nil, nil, nil, false
   local nextEnd, longestTtl, lastBeat
+  local concealed = nil
   for i = 1, #entries, 2 do
     local owner, socket = match(entries[i], '^([^"]*)"(.*)$')
     local value = entries[i + 1]
     if owner == '' then
       local first, second = match(value, '^([^"]*)"(%d+)')
-      if socket == 'grace' then
+      if socket == 'seen' then
+        concealed = tonumber(value)
+      elseif socket == 'grace' then
         deadline, duration = tonumber(first), tonumber(second)
       elseif socket ~= 'status' then
         removals = removals or {}
@@ -212,7 +228,7 @@ local function read(entriesKey, entries, outage)
     lines[#lines + 1] = '\n' .. socket .. '"' .. entry.owner .. '"' .. entry.value
   end
   if #lines > 1 then table.sort(lines) end
-  return status, table.concat(lines), #lines, own, till, deadline, duration, removals, cleared, nextEnd, longestTtl, lastBeat
+  return status, table.concat(lines), #lines, own, till, deadline, duration, removals, cleared, nextEnd, longestTtl, lastBeat, concealed
 end
 
 -- `reasons`: those that are numbers, as most are, are numbers here.
@@ -221,7 +237,7 @@ local users, reasons, recordKeys, n = {}, {}, {}, 0
 local written, lastSocket, lastValue, isNew = {}, {}, {}, {}
 local lines, last, added, removed = {}, 0, {}, {}
 -- By position in `lines`: written before. By user: their removals, and layers of their own status.
-local isKnown, removing, stating = {}, {}, {}
+local isKnown, removing, stating, concealing = {}, {}, {}, {}
 -- By position in `lines`: idle if the user is.
 local inherits = {}
 for reason, socket, mark, value in gmatch(ARGV[11], '([^\n]*)\n([^\n]*)\n(=?)([^\n]*)\n') do
@@ -233,6 +249,8 @@ for reason, socket, mark, value in gmatch(ARGV[11], '([^\n]*)\n([^\n]*)\n(=?)([^
   if socket == '\t' then
     stating[n] = stating[n] or {}
     stating[n][#stating[n] + 1] = mark .. value
+  elseif socket == '\tl' then
+    concealing[n] = value
   elseif byte(socket) == QUOTE then
     removing[n] = removing[n] or {}
     removing[n][#removing[n] + 1] = { sub(socket, 2), value }
@@ -260,6 +278,17 @@ local sizes = {}
 for k = 1, n do sizes[k] = call('HLEN', KEYS[2 * k + 3]) end
 for k, layers in pairs(stating) do
   for _, layer in ipairs(layers) do sizes[k] = sizes[k] + writeOwnStatus(KEYS[2 * k + 3], layer) end
+end
+
+for k, value in pairs(concealing) do
+  if value ~= '' then
+    -- A repetition keeps the duration.
+    if type(call('HGET', KEYS[2 * k + 3], '"seen')) ~= 'string' then
+      sizes[k] = sizes[k] + call('HSET', KEYS[2 * k + 3], '"seen', value)
+    end
+  else
+    sizes[k] = sizes[k] - call('HDEL', KEYS[2 * k + 3], '"seen')
+  end
 end
 
 -- Still, every entry must be reapable at any time: its member of the owner set is added before it and removed after it.
@@ -446,16 +475,18 @@ end
 for _, k in ipairs(updated) do
   local entriesKey, recordKey, user = KEYS[2 * k + 3], recordKeys[k], users[k]
   local reason, visited, stated, lastAlive, knownHidden, outage = reasons[k], false, false, nil, nil, nil
+  local knownConcealed = false
   if type(reason) == 'string' then
-    local came, set, number, at, hidden, impossible =
-      match(reason, '^(v?)(s?)d?(-?%d+)@?(%d*)h?(%d*)t?(%d*)$')
+    local came, set, number, at, hidden, impossible, mark =
+      match(reason, '^(v?)(s?)d?(-?%d+)@?(%d*)h?(%d*)t?(%d*)(l?)$')
     reason, visited, stated = tonumber(number), came == 'v', set == 's'
     if at ~= '' then lastAlive = at end
     if hidden ~= '' then knownHidden = hidden end
     outage = tonumber(impossible)
+    knownConcealed = mark ~= ''
   end
 
-  local status, sockets, count, own, till, deadline, duration, removals, cleared, nextEnd, longestTtl, lastBeat
+  local status, sockets, count, own, till, deadline, duration, removals, cleared, nextEnd, longestTtl, lastBeat, concealed
   local userTtl, longestUserTtl = keyTtl, longest
   if sizes[k] == 0 then
     sockets, count, till = '', 0, 0
@@ -464,7 +495,7 @@ for _, k in ipairs(updated) do
     local value = lastValue[k]
     status, sockets, count, till = statusOf(value), '\n' .. lastSocket[k] .. '"' .. mine .. value, 1, 0
   else
-    status, sockets, count, own, till, deadline, duration, removals, cleared, nextEnd, longestTtl, lastBeat =
+    status, sockets, count, own, till, deadline, duration, removals, cleared, nextEnd, longestTtl, lastBeat, concealed =
       read(entriesKey, call('HGETALL', entriesKey), outage)
     if removals and applyRemovals(k, removals) then
       status, sockets, count, own, till, deadline, duration, removals, cleared, nextEnd, longestTtl =
@@ -487,7 +518,7 @@ for _, k in ipairs(updated) do
   local stored, restAt = '', 1
   if record then
     local word, number, seenAt, tailAt = match(record, '^[23]([^"\n]*)"(%d+)"(%d*)()')
-    if word and (byte(record) == TWO or find(record, '"s', tailAt, true)) then
+    if word and (byte(record) == TWO or find(record, '^"[ls]', tailAt) or find(record, '^"h%d*"[ls]', tailAt)) then
       before, versionText, seen, stored, restAt = word, number, seenAt, record, tailAt
       if seen == '' then seen = sub(number, 1, -4) end
     else
@@ -511,6 +542,15 @@ for _, k in ipairs(updated) do
       layers = 'invisible"' .. format('%.0f', ends)
       call('HSET', entriesKey, '"status', layers)
     end
+  end
+
+  -- As for the status `invisible`.
+  local markAt = restAt + (hiddenBefore and #hiddenBefore or 0)
+  local concealedBefore = byte(stored, markAt) == QUOTE and byte(stored, markAt + 1) == LETTER_L
+  if not concealed and not concealing[k] and (concealedBefore or (knownConcealed and (missing or restoring))) then
+    -- The longest duration, so that the version is later than any that is lost.
+    concealed = lastSeenTtl * 1000.0
+    call('HSET', entriesKey, '"seen', format('%.0f', concealed))
   end
 
   local watched = reason == -1 or deadline ~= nil or till > 0 or nextEnd ~= nil
@@ -562,6 +602,7 @@ for _, k in ipairs(updated) do
   end
 
   local tail, visible, hiddenNow = layers and '"s' .. layers .. sockets or sockets, count, nil
+  if concealed then tail = '"l' .. tail end
   if count == 0 then
     status = 'offline'
     if waiting then status = before end
@@ -573,13 +614,14 @@ for _, k in ipairs(updated) do
   end
 
   -- The node that registers the first sockets finds it in the reply.
-  if hiddenNow ~= hiddenBefore and count > (isNew[k] or 0) then notifyOwners(entriesKey, user) end
+  local conceals = (concealed ~= nil) ~= concealedBefore
+  if (hiddenNow ~= hiddenBefore or conceals) and count > (isNew[k] or 0) then notifyOwners(entriesKey, user) end
 
   if status ~= 'offline' and (restoring or isNew[k] or beating[k] or before == 'offline' or unreadable) then
     arrived[#arrived + 1] = user
   end
   -- Renewals refresh the TTLs of keys that exist.
-  local renewsTtl = isNew[k] or beating[k] or restoring or own or nextEnd
+  local renewsTtl = isNew[k] or beating[k] or restoring or own or concealed or nextEnd
   local changed = status ~= before or unreadable or (missing and count == 0)
     or #stored - restAt + 1 ~= #tail or find(stored, tail, restAt, true) ~= restAt
   if changed or (reason == -2 and visible > 0 and seen ~= now) or (visited and count == 0) then
@@ -589,13 +631,17 @@ for _, k in ipairs(updated) do
       rewritten[#rewritten + 1] = user
     else
       local text = versionText
-      if status == 'offline' and before == 'offline' and not visited and not unreadable then
+      if status == 'offline' and before == 'offline' and not visited and not unreadable and (missing or not conceals) then
         -- Others see no change.
         if missing then seen = '0' end
       else
-        text = nowMicros
-        if #versionText > #nowMicros or (#versionText == #nowMicros and versionText >= nowMicros) then
-          text = format('%.0f', tonumber(versionText) + 1)
+        if concealed then
+          text = concealedVersion(tonumber(versionText), concealed, concealedBefore)
+        else
+          text = nowMicros
+          if #versionText > #nowMicros or (#versionText == #nowMicros and versionText >= nowMicros) then
+            text = format('%.0f', tonumber(versionText) + 1)
+          end
         end
         if status ~= 'offline' and not waiting then
           seen = now
@@ -607,7 +653,7 @@ for _, k in ipairs(updated) do
       end
       local shown = seen
       if (text == nowMicros and seen == now) or seen == sub(text, 1, -4) then shown = '' end
-      record = (layers and '3' or '2') .. status .. '"' .. text .. '"' .. shown .. tail
+      record = ((layers or concealed) and '3' or '2') .. status .. '"' .. text .. '"' .. shown .. tail
       local ttl = userTtl
       if status == 'offline' then ttl = count > 0 and longestUserTtl or lastSeenTtl end
       if count > 0 and status ~= 'offline' and before ~= 'offline' and not renewsTtl then
@@ -617,12 +663,13 @@ for _, k in ipairs(updated) do
       end
       rewritten[#rewritten + 1] = user
       if status == 'offline' and (before ~= 'offline' or unreadable) then departed[#departed + 1] = user end
-      if status ~= before then
+      if status ~= before or (conceals and not missing) then
+        -- The status is unchanged if lastSeen was hidden or shown: only watches receive it.
         -- The record was lost, and now is derived again: no change, but watches that have missed it receive it.
         local shownBefore = before
         if (missing and count > 0 and (restoring or count > (isNew[k] or 0))) or (unreadable and not lost) then shownBefore = status end
         events[#events + 1] = '["' .. user .. '","' .. status .. '","' .. shownBefore .. '",'
-          .. seen .. ',' .. text .. ',' .. (visible == 1 and '1' or format('%.0f', visible)) .. ']'
+          .. (concealed and '0' or seen) .. ',' .. text .. ',' .. (visible == 1 and '1' or format('%.0f', visible)) .. ']'
       end
     end
   elseif count > 0 and (restoring or isNew[k] or beating[k]) then
@@ -635,7 +682,7 @@ for _, k in ipairs(updated) do
     call('PEXPIRE', entriesKey, keyTtl)
   elseif removals then
     call('PEXPIRE', entriesKey, longest)
-  elseif own or cleared then
+  elseif own or cleared or concealed then
     call('PEXPIRE', entriesKey, lastSeenTtl)
   end
   replies[k + 2] = record

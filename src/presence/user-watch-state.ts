@@ -59,8 +59,16 @@ export class UserWatchState {
     return known !== undefined && known !== null && known.status !== 'offline';
   }
 
-  applyChange({ previous: _, ...news }: PresenceChange): void {
-    if (!this.closed) this.#merge(news, 0);
+  /**
+   * Returns true if a read must show which state is newer: the known one has a hidden `lastSeen`, so its version may be later
+   * than those after a loss of data.
+   */
+  applyChange({ previous: _, ...news }: PresenceChange): boolean {
+    if (this.closed) return false;
+    const known = this.#users.get(news.userId);
+    const isDoubtful = known != null && known.version > news.version && known.lastSeen.getTime() === 0;
+    this.#merge(news, 0);
+    return isDoubtful;
   }
 
   /**

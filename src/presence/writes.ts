@@ -52,6 +52,14 @@ export interface StatusWrite {
   readonly value?: string;
 }
 
+/** Hides `lastSeen` from others, or shows it. */
+export interface LastSeenWrite {
+  readonly kind: 'last-seen';
+  readonly user: string;
+  /** Hides it. Random, at most `lastSeenTtl`, in µs: the first version is later by this. `undefined` shows it. */
+  readonly concealed?: number;
+}
+
 /**
  * Recomputes a record without writing an entry: a deadline has passed (`time`), the user was active (`active`),
  * logged out (`gone`), or lost their last socket while Redis had no record (`lost`).
@@ -100,6 +108,7 @@ export type PresenceWrite =
   | Removal
   | TtlSocketWrite
   | StatusWrite
+  | LastSeenWrite
   | Reevaluation
   | RoomWrite
   | RoomGraceEnd;

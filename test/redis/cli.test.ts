@@ -139,6 +139,10 @@ describe('on one server', () => {
     expect(await why('cleo')).toMatch(/^online: no socket; the grace ends in \d+ s$/);
     await presence.removeSocket('cleo', 's1', { immediate: true });
     expect(await why('cleo')).toBe('offline: no socket');
+    await presence.setLastSeenVisible('cleo', false);
+    expect((await runCli(['who', 'cleo', server.url])).stdout).toMatch(
+      /^last seen {2}\d{4}-\S+ \(hidden from other users\)$/m,
+    );
     const { status, stdout } = await runCli(['who', 'nobody', server.url]);
     expect(stdout).toBe('no record of user nobody: never seen, or forgotten after lastSeenTtl\n');
     expect(status).toBe(1);

@@ -43,7 +43,7 @@ beforeEach(() => {
     statusPriority: ['online'],
     layout: { publishCommand: 'PUBLISH' },
     startup: { run: async () => {} },
-    hidden: { until: () => undefined, observe: () => {} },
+    hidden: { until: () => undefined, concealsLastSeen: () => false, observe: () => {} },
     roomGraces: { onWrite: () => {} },
   });
   const others = { inbox: {}, restorer: { resume: () => {} }, local: { repair: async () => {} } };

@@ -103,3 +103,17 @@ test('the loss of many channels at once causes one read of the watched users', a
   expect(reported).toEqual(['busy online']);
   expect(lookups).toHaveLength(2);
 });
+
+test('after a loss of data, versions below that of a hidden lastSeen are accepted one lease later', async () => {
+  const { watch, clock, stored, reported, announce, lookups } = await watching('ann', 'offline', 1_000);
+  const before = lookups.length;
+  stored.set('ann', recordOf('ann', 'online', 20));
+  announce('online', 20);
+  await turn();
+  expect(reported).toEqual([]);
+  clock.advance(LEASE);
+  await turn();
+  expect(reported).toEqual(['offline online']);
+  expect(watch.current().get('ann')).toMatchObject({ status: 'online', version: 20 });
+  expect(lookups).toHaveLength(before + 2);
+});

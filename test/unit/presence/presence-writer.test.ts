@@ -42,7 +42,7 @@ beforeEach(() => {
     statusPriority: ['busy', 'online', 'away'],
     layout: { publishCommand: 'PUBLISH' },
     startup: { run: () => startup() },
-    hidden: { until: () => undefined, observe: () => {} },
+    hidden: { until: () => undefined, concealsLastSeen: () => false, observe: () => {} },
     roomGraces: { onWrite: () => {} },
     nodeLease: { id: 'node#1', knownLease: () => 7, onLeaseSeen: (...seen) => observed.push(seen) },
   });

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { DecodeError } from '../../../src/internal/errors.js';
 import { escapeId } from '../../../src/presence/ids.js';
 import {
+  concealsLastSeen,
   decodeChange,
   decodeOwnStatus,
   decodeRecord,
@@ -60,22 +61,32 @@ describe('own status', () => {
     );
   });
 
+  const marks = fc.record({
+    reveal: fc.boolean(),
+    hidden: fc.boolean(),
+    conceals: fc.boolean(),
+    connected: fc.boolean(),
+  });
+
   test('of a record is read with everything else, whatever the text', () => {
     fc.assert(
-      fc.property(layers, fc.boolean(), fc.boolean(), fc.boolean(), (some, reveal, hidden, connected) => {
+      fc.property(layers, marks, (some, { reveal, hidden, conceals, connected }) => {
         const sockets = connected ? '\ns"n#1"u"busy"{"a":1}' : '';
-        const text = `3${hidden ? 'offline' : 'busy'}"12"34${hidden ? '"h56' : ''}"s${encode(some)}${sockets}`;
+        const start = `3${hidden ? 'offline' : 'busy'}"12"34${hidden ? '"h56' : ''}`;
+        const text = `${start}${conceals ? '"l' : ''}"s${encode(some)}${sockets}`;
         const record = decodeRecord('ann', text, reveal);
         expect(record.ownStatus).toEqual(
           hidden && !reveal ? undefined : decodeOwnStatus(encode(some), reveal),
         );
         expect(record).toMatchObject({
           status: hidden ? (reveal ? 'invisible' : 'offline') : 'busy',
-          lastSeen: new Date(34),
+          lastSeen: new Date(conceals && !reveal ? 0 : 34),
           version: 12,
           socketIds: connected && (reveal || !hidden) ? ['s'] : [],
         });
         expect(hiddenUntil(text)).toBe(hidden ? 56 : undefined);
+        expect(concealsLastSeen(text)).toBe(conceals);
+        expect(record.lastSeenHidden).toBe(conceals && reveal ? true : undefined);
       }),
     );
   });
@@ -134,6 +145,16 @@ describe('decodeRecord', () => {
       expect(() => decodeRecord('ann', text)).toThrow(DecodeError);
     },
   );
+
+  test('a hidden lastSeen is shown only with reveal, also without a status of their own', () => {
+    for (const text of ['3online"12"34"l\ns"n#1"u', '3offline"12"34"h5"l\ns"n#1"u', '3offline"34000"34"l']) {
+      expect(concealsLastSeen(text)).toBe(true);
+      expect(decodeRecord('ann', text).lastSeen).toEqual(new Date(0));
+      expect(decodeRecord('ann', text, true)).toMatchObject({ lastSeen: new Date(34), lastSeenHidden: true });
+      expect(decodeRecord('ann', text, true)).not.toHaveProperty('ownStatus');
+    }
+    expect(concealsLastSeen('2online"12"34\ns"n#1"u')).toBe(false);
+  });
 
   test('the sockets of an invisible user are shown only with reveal', () => {
     const text = '2offline"12"34"h\ns"n#1"u';
