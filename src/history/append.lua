@@ -6,8 +6,9 @@
 -- message is stored as it is published.
 --
 -- KEYS  per channel: 1 list: the messages; 2 string, separated by ':': the last position, a time before that
---       of the oldest message, the earliest time at which the list expires, both in s, and the size; for a
---       channel with idempotency keys also 3, 4 hashes: positions by key, for even and odd periods
+--       of the oldest message, the earliest time at which the list expires, the size, and the earliest time
+--       at which this string expires, times in s; for a channel with idempotency keys also 3, 4 hashes:
+--       positions by key, for even and odd periods
 -- ARGV  1 PUBLISH or SPUBLISH; 2 size, in messages; 3 ttl, in ms; 4 ttl of the last position, in ms;
 --       5 period of idempotency keys, in ms; 6 nonce, not 0; 7 start of the header (envelope.ts); 8 the
 --       number of channels with one message and without idempotency keys, which come first: name,
@@ -22,11 +23,14 @@ local verb, size, ttl, lastTtl, period, nonce, header, singles = unpack(ARGV, 1,
 local call, pcall = redis.call, redis.pcall
 local format, match = string.format, string.match
 
--- Trimming and PEXPIRE with every message would cost a fourth of Redis's time. So the list has up to a
--- sixteenth more messages, which read.lua leaves out, and from 10 s on it lives up to an eighth longer.
+-- Trimming and expiries with every message would cost a fourth of Redis's time. So the list has up to a
+-- sixteenth more messages, which read.lua leaves out, and from 10 s on both keys live up to an eighth longer.
 local capacity = math.floor(tonumber(size) * 17 / 16)
-local slack = tonumber(ttl) < 10000 and 0 or tonumber(ttl) / 8
-local expireAfter = format('%.0f', tonumber(ttl) + slack)
+local function prolonged(duration)
+  return tonumber(duration) < 10000 and tonumber(duration) or tonumber(duration) * 9 / 8
+end
+local listTtl, stringTtl = prolonged(ttl), prolonged(lastTtl)
+local expireAfter, expireLastAfter = format('%.0f', listTtl), format('%.0f', stringTtl)
 
 local time = call('TIME')
 local micros = time[1] * 1000000.0 + time[2]
@@ -34,9 +38,14 @@ local seconds = time[1] * 1.0
 local now = format('%.0f', micros)
 local commonPosition = now .. '-' .. nonce
 local minimum = micros - ttl * 1000.0
--- Rounded so that the list never expires too early.
-local neededUntil = math.ceil(seconds + 1 + ttl / 1000)
-local expiresAt = format('%.0f', math.floor(seconds + (ttl + slack) / 1000))
+-- Rounded so that no key expires too early.
+local neededUntil = format('%.0f', math.ceil(seconds + 1 + ttl / 1000))
+local lastNeededUntil = format('%.0f', math.ceil(seconds + 1 + lastTtl / 1000))
+local expiresAt = format('%.0f', math.floor(seconds + listTtl / 1000))
+local lastExpiresAt = format('%.0f', math.floor(seconds + stringTtl / 1000))
+-- Compares whole numbers as texts, because parsing them is slower.
+local function isBefore(a, b) return #a < #b or (#a == #b and a < b) end
+local sizeField = ':' .. size .. ':'
 local periodNumber = math.floor(micros / 1000 / period)
 
 local replies, replyCount = {}, 0
@@ -74,11 +83,11 @@ local function refusesAll(failure) return not written and string.sub(failure, 1,
 -- Returns an error that ends the call, or nil. `first`: index in ARGV of the first message; `place`: index in KEYS.
 local function append(place, channel, first, count, keyed)
   local log, lastKey = KEYS[place], KEYS[place + 1]
-  local last, oldest, expiry = '0-0', '', ''
+  local last, oldest, expiry, lastExpiry = '0-0', '', '', ''
   local failure
   local stored = pcall('GET', lastKey)
   if type(stored) == 'string' then
-    last, oldest, expiry = match(stored, '^([%d-]+):?(%d*):?(%d*)')
+    last, oldest, expiry, lastExpiry = match(stored, '^([%d-]+):?(%d*):?(%d*):?%d*:?(%d*)')
   else
     -- If only this key was evicted, the newest message has the position.
     if type(stored) == 'table' then failure = stored.err end
@@ -159,11 +168,16 @@ local function append(place, channel, first, count, keyed)
     oldest = format('%.0f', math.floor(removeOld(log, length) / 1000000))
   end
   if length > capacity then call('LTRIM', log, '-' .. size, '-1') end
-  if expiry == '' or tonumber(expiry) < neededUntil then
+  if isBefore(expiry, neededUntil) then
     call('PEXPIRE', log, expireAfter)
     expiry = expiresAt
   end
-  call('SET', lastKey, last .. ':' .. oldest .. ':' .. expiry .. ':' .. size, 'PX', lastTtl)
+  local fields = last .. ':' .. oldest .. ':' .. expiry .. sizeField
+  if isBefore(lastExpiry, lastNeededUntil) then
+    call('SET', lastKey, fields .. lastExpiresAt, 'PX', expireLastAfter)
+  else
+    call('SET', lastKey, fields .. lastExpiry, 'KEEPTTL')
+  end
 end
 
 local place, argument = 1, 9
