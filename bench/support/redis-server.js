@@ -21,7 +21,9 @@ export async function startRedis() {
   const port = await sparePort();
   // biome-ignore format: one option a line reads better
   const args = [
-    '--bind', '127.0.0.1', '--port', String(port), '--dir', tmpdir(), '--save', '', '--appendonly', 'no',
+    '--bind', '127.0.0.1', '--port', String(port), '--save', '', '--appendonly', 'no',
+    // A snapshot of another server would be loaded, and with it a replication backlog of 1 MB begin.
+    '--dir', tmpdir(), '--dbfilename', `rollcall-bench-${port}.rdb`,
     // A publishAtFullSpeed must slow its reader down, not cut it off.
     '--client-output-buffer-limit', 'pubsub 0 0 0',
   ];
