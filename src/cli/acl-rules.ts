@@ -36,6 +36,7 @@ const IN_OTHER_DATABASE = 'select';
 /** Channels of parts that not every application has; a prefix of the pub/sub service belongs before them. */
 const NOTIFICATION_CHANNELS = 'notifications:*';
 const HTTP_CHANNELS = 'rollcall:http:*';
+const SOCKET_IO_CHANNELS = 'rollcall:socket.io:*';
 
 /** What the commands of this CLI that only read send. */
 const READ_ONLY = [
@@ -59,6 +60,8 @@ export interface AclRules {
   readonly ofNotifications: readonly string[];
   /** Also, where clients may fall back to HTTP. */
   readonly ofHttpFallback: readonly string[];
+  /** Also, with `trackPresence` and its option `pubsub`. */
+  readonly ofSocketIo: readonly string[];
   /** Also, in a logical database other than 0. */
   readonly inOtherDatabase: readonly string[];
 }
@@ -79,6 +82,7 @@ export function applicationRules({ user, prefix, channels, pubsubPrefix = '' }: 
     ofNodeRedisSentinel: [add(OF_NODE_REDIS_SENTINEL)],
     ofNotifications: [setUser(user, toRule(pubsubPrefix + NOTIFICATION_CHANNELS))],
     ofHttpFallback: [setUser(user, toRule(pubsubPrefix + HTTP_CHANNELS))],
+    ofSocketIo: [setUser(user, toRule(pubsubPrefix + SOCKET_IO_CHANNELS))],
     inOtherDatabase: [add(IN_OTHER_DATABASE)],
   };
 }

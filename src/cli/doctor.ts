@@ -71,6 +71,8 @@ function printRules(context: CommandContext): number {
     ...rules.ofNotifications,
     '# Where clients may fall back to HTTP (createHttpHandler) also:',
     ...rules.ofHttpFallback,
+    '# With trackPresence of rollcall/socket.io and its option pubsub also:',
+    ...rules.ofSocketIo,
     `# In a logical database other than 0 also; the URL given here names database ${database}:`,
     ...rules.inOtherDatabase,
     '# From Redis 7.2 on, and on Valkey, also +client|setinfo. Before Redis 7.0 without the line with +ssubscribe.',

@@ -37,6 +37,7 @@ const [
   ofNodeRedisSentinel = [],
   ofNotifications = [],
   ofHttpFallback = [],
+  ofSocketIo = [],
 ] = [...page.matchAll(/```redis\n(ACL [\s\S]*?)\n```/g)].map(([, text = '']): Rule[] =>
   text.split('\n').map((line) => line.split(' ')),
 );
@@ -397,7 +398,7 @@ describe('the documented rule', () => {
   });
 
   test.each(Object.entries(makers))(
-    '%s: notifications and the HTTP fallback need their lines',
+    '%s: notifications, the HTTP fallback and Socket.IO need their lines',
     async (_name, make) => {
       await allow(run, single);
       await run('ACL', 'SETUSER', 'app', '&room:*', '&user:*');
@@ -407,9 +408,11 @@ describe('the documented rule', () => {
       const notifications = new NotificationService({ rooms });
       const use = async () => {
         await notifications.notify('ann', 'hello');
-        // What createHttpHandler subscribes to.
-        const inbox = await pubsub.subscribe('rollcall:http:node', () => {});
-        await inbox.unsubscribe();
+        // What createHttpHandler and trackPresence subscribe to.
+        for (const name of ['rollcall:http:node', 'rollcall:socket.io:revoked']) {
+          const subscription = await pubsub.subscribe(name, () => {});
+          await subscription.unsubscribe();
+        }
       };
       try {
         // Servers from 8.0 on word it differently within scripts.
@@ -417,6 +420,8 @@ describe('the documented rule', () => {
         await allow(run, ofNotifications);
         await expect(use()).rejects.toThrow('NOPERM');
         await allow(run, ofHttpFallback);
+        await expect(use()).rejects.toThrow('NOPERM');
+        await allow(run, ofSocketIo);
         await use();
         expect((await notifications.list('ann')).notifications.length).toBeGreaterThan(0);
       } finally {
@@ -426,6 +431,7 @@ describe('the documented rule', () => {
       expect((await refused(run)).sort()).toEqual([
         'channel notifications:ann',
         'channel rollcall:http:node',
+        'channel rollcall:socket.io:revoked',
       ]);
     },
   );
