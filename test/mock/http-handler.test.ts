@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { CloseCode, createRollcall, type Rollcall } from 'rollcall';
-import { type Client, type ConnectOptions, connect } from 'rollcall/client';
+import { type Client, type ClientError, type ConnectOptions, connect } from 'rollcall/client';
 import { createHttpHandler, type HttpHandler, type HttpHandlerOptions } from 'rollcall/server';
 import { createEmbeddedRedis, type EmbeddedRedis } from 'rollcall/testing';
 import { serveWebSocket } from 'rollcall/ws';
@@ -159,6 +159,41 @@ describe('a client over HTTP', () => {
     await until('nothing waits', () => sockets[0]?.bufferedAmount === 0);
     expect(await room.send('moved', [30], { volatile: true })).toEqual({});
     expect(await room.history()).toEqual({ events: [], more: false });
+  });
+
+  test('sees whom it may see: visible and revoke, called in another process than its stream', async () => {
+    const blocked = new Set(['bob']);
+    for (const process of processes) {
+      process.http = createHttpHandler({
+        ...process.options,
+        visible: (viewer, userId) => viewer.userId !== 'ann' || !blocked.has(userId),
+      });
+    }
+    const { presence, rooms } = (processes[1] as Process).rollcall;
+    for (const user of ['bob', 'carol']) {
+      await presence.setPresence(user, user);
+      await presence.join('lobby', user, user);
+    }
+    const ann = open('ann');
+    const room = ann.join('lobby', { members: true });
+    const watch = ann.watch(['bob', 'carol']);
+    const statuses = () => ['bob', 'carol'].map((user) => watch.current().get(user)?.status);
+    await until('presence and members', () => watch.current().size === 2 && room.members.size === 2);
+    expect([statuses(), [...room.members.keys()].sort()]).toEqual([
+      ['offline', 'online'],
+      ['ann', 'carol'],
+    ]);
+    blocked.clear();
+    await presence.setPresence('bob', 'bob', 'busy');
+    await presence.join('lobby', 'bob', 'bob', 1);
+    await until('bob', () => statuses()[0] === 'busy' && room.members.has('bob'));
+    const errors: unknown[] = [];
+    ann.on('error', (error) => errors.push((error as ClientError).code));
+    await rooms.revoke('ann', { watch: ['bob'], members: ['lobby'] });
+    await until('the ends', () => statuses()[0] === 'offline' && room.members.size === 0);
+    expect(watch.current().get('bob')).toMatchObject({ code: 'FORBIDDEN' });
+    await until('an error', () => errors.length > 0);
+    expect([errors, room.state, statuses()[1]]).toEqual([['FORBIDDEN'], 'joined', 'online']);
   });
 
   test('loses nothing when the process of its stream restarts', async () => {

@@ -245,3 +245,116 @@ test('a client that connects during an outage gets 200 and $close, and recovers 
   await Promise.all([source.until(channel.name), room.until('said')]);
   expect(source.of(channel.name)).toEqual([1]);
 });
+
+interface SentMembers {
+  reset?: boolean;
+  code?: string;
+  members: { user: string; sockets: number }[];
+}
+
+/** The members that a page derives from the events of a stream. */
+function membersOf(source: TestEventSource): string[] {
+  const members = new Set<string>();
+  for (const { reset, members: changed } of source.of<SentMembers>('$members')) {
+    if (reset) members.clear();
+    for (const { user, sockets } of changed) members[sockets > 0 ? 'add' : 'delete'](user);
+  }
+  return [...members].sort();
+}
+
+describe.each(Object.entries(sseServers).filter(([name]) => fullyTested.has(name)))(
+  'who sees whom over %s',
+  (name, start) => {
+    test('visible hides users from one reader, and revoke ends what is shown', async () => {
+      const [own, outside] = [services(), services()];
+      undo.push(own.close, outside.close);
+      const blocked = new Set(['bob']);
+      const room = `${name}-lobby`;
+      const server = await (start as StartServer)((url) => {
+        const userId = url.searchParams.get('user') as string;
+        const visible = (of: string) => !blocked.has(of);
+        return {
+          rooms: own.rooms,
+          user: { userId },
+          join: [{ room, members: true }],
+          watch: ['bob', 'carol'],
+          ...(userId === 'ann' ? { visible } : {}),
+        };
+      });
+      undo.push(async () => server.stop());
+      const [ann, ben] = ['ann', 'ben'].map((user) => {
+        const source = new TestEventSource(`${server.url}/events?user=${user}`);
+        undo.push(() => source.close());
+        return source;
+      }) as [TestEventSource, TestEventSource];
+      await Promise.all([ann.until('$ready'), ben.until('$ready')]);
+      const sockets = ['bob', 'carol'];
+      for (const user of sockets) {
+        await outside.presence.setPresence(user, user);
+        await outside.presence.join(room, user, user);
+        await outside.rooms.broadcastTyping(room, user, { ttl: 5_000 });
+      }
+      const statusOf = (source: TestEventSource, user: string) =>
+        source
+          .of<{ users: { user: string; status: string; code?: string }[] }>('$presence')
+          .flatMap(({ users }) => users)
+          .findLast((each) => each.user === user);
+      const shows = (source: TestEventSource, user: string, status: string) =>
+        waitFor(() => statusOf(source, user)?.status === status && membersOf(source).includes(user), {
+          timeout: 10_000,
+          message: `${user} as ${status}`,
+        });
+      await Promise.all([shows(ben, 'bob', 'online'), shows(ann, 'carol', 'online')]);
+      await Promise.all([ann.until('$typing'), ben.until('$typing', 2)]);
+      const typing = (source: TestEventSource) =>
+        source.of<{ from: string }>('$typing').map(({ from }) => from);
+      expect([typing(ann), typing(ben)]).toEqual([['carol'], ['bob', 'carol']]);
+      expect(membersOf(ann)).toEqual(['ann', 'ben', 'carol']);
+      expect(statusOf(ann, 'bob')).toEqual({ user: 'bob', status: 'offline', lastSeen: 0 });
+
+      // A changed answer applies with the next change.
+      blocked.clear();
+      await outside.presence.setPresence('bob', 'bob', 'busy');
+      await outside.presence.join(room, 'bob', 'bob', { seat: 1 });
+      await shows(ann, 'bob', 'busy');
+
+      await outside.rooms.revoke('ann', { watch: ['bob'], members: [room] });
+      await waitFor(() => statusOf(ann, 'bob')?.code === 'FORBIDDEN' && membersOf(ann).length === 0);
+      await outside.presence.setPresence('bob', 'bob', 'dnd');
+      await outside.presence.leave(room, 'bob', 'bob');
+      await outside.presence.setPresence('carol', 'carol', 'dnd');
+      await waitFor(() => statusOf(ann, 'carol')?.status === 'dnd' && statusOf(ben, 'bob')?.status === 'dnd');
+      expect([statusOf(ann, 'bob')?.code, membersOf(ann)]).toEqual(['FORBIDDEN', []]);
+      expect(ann.connections).toBe(1);
+    });
+  },
+);
+
+test('a stream that shows users ends where a revocation may be lost, and begins again', async () => {
+  const own = services();
+  undo.push(own.close);
+  const rooms = new RoomService({ pubsub: own.pubsub, presence: own.presence, history: false });
+  undo.push(() => rooms.close());
+  const mayWatch = new Set(['bob', 'carol']);
+  const server = await sseServers['node:http']((url) => ({
+    rooms,
+    user: { userId: 'ann' },
+    retry: 20,
+    ...(url.searchParams.has('watch') ? { watch: [...mayWatch] } : { join: ['lobby'] }),
+  }));
+  undo.push(async () => server.stop());
+  const watching = new TestEventSource(`${server.url}/events?watch`);
+  const plain = new TestEventSource(`${server.url}/events`);
+  undo.push(() => Promise.all([watching.close(), plain.close()]));
+  await Promise.all([watching.until('$presence'), plain.until('$ready')]);
+  mayWatch.delete('bob');
+  await redis.cli('CLIENT', 'KILL', 'TYPE', 'pubsub');
+  await watching.until('$presence', 2);
+  expect(watching.of('$close')).toEqual([
+    { code: 1012, reason: 'permissions may have changed', again: true },
+  ]);
+  const users = watching.of<{ users: { user: string }[] }>('$presence').map((each) => each.users);
+  expect(users.map((each) => each.map(({ user }) => user))).toEqual([['bob', 'carol'], ['carol']]);
+  await plain.until('$discontinuity');
+  expect([watching.connections, plain.connections]).toEqual([2, 1]);
+});
