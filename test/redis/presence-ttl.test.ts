@@ -130,7 +130,55 @@ test.each(serviceClients)('a call of a warm process with %s is one round trip', 
   }
 });
 
+test('an invocation runs as many commands as decision 24 says, those of scripts included', async () => {
+  const { client, end } = nodeRedis(server.port);
+  const service = new PresenceService({ redis: client, background: false, socketTtl: 60_000 });
+  const ran = async (call: () => Promise<unknown>): Promise<number> => {
+    await server.cli('CONFIG', 'RESETSTAT');
+    await call();
+    const stats = [...(await server.cli('INFO', 'commandstats')).matchAll(/cmdstat_(\S+):calls=(\d+)/g)];
+    const counted = stats.filter(([, name]) => !/^(config|info|hello|client)/.test(name as string));
+    return counted.reduce((sum, [, , calls]) => sum + Number(calls), 0);
+  };
+  try {
+    expect(await ran(() => service.setPresence('ann', 's1'))).toBeLessThanOrEqual(20);
+    expect(await ran(() => service.heartbeat('ann', 's1'))).toBeLessThanOrEqual(14);
+    expect(await ran(() => service.setPresence('ann', 's1', 'away'))).toBeLessThanOrEqual(16);
+    expect(await ran(() => service.removeSocket('ann', 's1'))).toBeLessThanOrEqual(12);
+  } finally {
+    await service.close();
+    end();
+  }
+});
+
 const TTL = period(2_000);
+
+test('one process ends 10,000 sockets that fall silent together, each once and in time', async () => {
+  const count = 10_000;
+  const { client, end } = nodeRedis(server.port);
+  const service = new PresenceService({ redis: client, background: false, timeout: timeLimit(20_000) });
+  const sweeper = await NodeProcess.start({
+    port: server.port,
+    options: { lease: 60_000, sweepInterval: 200 },
+  });
+  const observer = await PresenceObserver.open(server.port, base);
+  try {
+    const calls = Array.from({ length: count }, (_, at) =>
+      service.setPresence(`silent-${at}`, 's', 'online', undefined, { ttl: TTL }),
+    );
+    await Promise.all(calls);
+    const registered = Date.now();
+    const all = () => observer.changes.length >= 2 * count;
+    await waitFor(all, { timeout: TTL + timeLimit(10_000), interval: 20 });
+    expect(Date.now() - registered).toBeLessThan(TTL + timeLimit(2_000));
+    expect(new Set(observer.offline('silent')).size).toBe(count);
+    expect(observer.offline('silent')).toHaveLength(count);
+  } finally {
+    observer.close();
+    await Promise.all([sweeper.kill(), service.close()]);
+    end();
+  }
+});
 
 test('a process dies while it sweeps: another one announces the ends, each once', async () => {
   const options = { lease: 60_000, sweepInterval: 200 };
