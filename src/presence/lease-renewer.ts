@@ -108,7 +108,8 @@ export class LeaseRenewer {
       this.#renew().then(
         () => this.#schedule(renewInterval),
         (error: unknown) => {
-          this.#report(error);
+          if (client.ended) this.#onClientEnded();
+          else this.#report(error);
           // The lease is expiring: renew soon after Redis is back.
           this.#schedule(Math.min(renewInterval, RETRY_INTERVAL));
         },

@@ -112,3 +112,18 @@ test('a renewal that waited while the lease was lost is not sent under the new i
   expect(losses).toBe(1);
   expect(errors).toEqual([]);
 });
+
+test('a client that its owner closes during a renewal is reported once', async () => {
+  write('ann');
+  await turn();
+  await ack('', 10_000);
+  await ticks(RENEW_INTERVAL);
+  const renewal = driver.only;
+  driver.connection('ended');
+  renewal.interrupt();
+  await turn();
+  await ticks(20);
+  // The deadline of the renewal.
+  await ticks(6_000);
+  expect(errors).toMatchObject([{ message: expect.stringContaining('the Redis client was closed') }]);
+});
