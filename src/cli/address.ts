@@ -122,6 +122,7 @@ function decode(text: string): string {
   }
 }
 
-function hidePassword(url: string): string {
+/** The text in quotes. */
+export function hidePassword(url: string): string {
   return JSON.stringify(url.replace(/:\/\/.*@/, '://…@'));
 }

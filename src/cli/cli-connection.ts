@@ -11,6 +11,7 @@ import type { ExecuteOptions, PlainCommand, Reply } from '../redis/driver.js';
 import { describeAddress, type RedisAddress } from './address.js';
 import { type Library, type OpenedClient, openClient } from './open-client.js';
 import { parseInfo } from './replies.js';
+import { readSentinels } from './sentinel-report.js';
 import { CliError } from './usage-error.js';
 
 export interface ConnectionOptions {
@@ -36,6 +37,22 @@ export interface MasterRef {
   readonly name: string;
   /** Leads a command to this master. */
   readonly key: string;
+}
+
+/**
+ * Clients wait for a master whose name no sentinel knows.
+ *
+ * @throws {@link CliError} if all sentinels that answer refuse the name.
+ */
+async function assertMasterKnown({ address, timeout }: ConnectionOptions): Promise<void> {
+  if (address.topology !== 'sentinel') return;
+  const views = await readSentinels(address, timeout);
+  const refused = views.filter(({ error }) => /No such master/i.test(error ?? ''));
+  if (refused.length === 0 || views.some(({ master }) => master !== undefined)) return;
+  const names = refused.map(({ name }) => name).join(', ');
+  throw new CliError(
+    `no master named ${JSON.stringify(address.masterName)} is known to ${names}: correct the name in the URL, or --sentinel`,
+  );
 }
 
 /** The commands of this CLI reach Redis through it. Reads only, and writes nothing by itself. */
@@ -73,7 +90,10 @@ export class CliConnection {
       if (mode !== 'cluster') return connection;
     } catch (error) {
       await connection.close();
-      throw error;
+      if (!(error instanceof ConnectionError)) throw error;
+      // Connected, but not to Redis, or not by the protocol that it expects.
+      const reason = messageOf(error.cause ?? error);
+      throw new CliError(`${connection.url} does not answer like a Redis server: ${reason}`);
     }
     await connection.close();
     return CliConnection.#connect({ ...options, address: { ...options.address, topology: 'cluster' } });
@@ -90,6 +110,7 @@ export class CliConnection {
       if (connection === undefined) opened.close();
       else await connection.close();
       if (!(error instanceof ConnectionError)) throw error;
+      await assertMasterKnown(options);
       const reason = messageOf(error).replace(/the \S+ client is closed: /, '');
       throw new CliError(reason.replace(/^Redis(?= cannot)/, describeAddress(options.address)));
     }

@@ -203,22 +203,39 @@ async function checkPermissions(
     const needs = applicationNeeds({ prefix, channels: given ?? guesses, database }, server);
     const node = nodes[at];
     if (node === undefined) continue;
-    const checked =
-      typeof user === 'string'
-        ? await checkOtherUser(connection, report.key, user, needs)
-        : await checkOwnUser(connection.address, node, connection.timeout, needs);
+    const ask = (name: string) => checkOtherUser(connection, report.key, name, needs);
+    let checked: PermissionReport;
+    if (typeof user === 'string') {
+      checked = await ask(user);
+    } else {
+      checked = await checkOwnUser(connection.address, node, connection.timeout, needs);
+      // Without a transaction only ACL DRYRUN tells the rest, where the user may run it.
+      if (lacks(checked, '+multi')) checked = await ask(checked.user).catch(() => checked);
+    }
     findings.push(...describePermissions(report.name, checked, guesses));
   }
   return findings;
 }
 
+/** A user who lacks all of these is no application. */
+const READER_LACKS = ['+multi', '+set', '+publish'];
+
+function lacks({ missing }: PermissionReport, rule: string): boolean {
+  return missing.some((need) => need.rule === rule);
+}
+
 /** `guesses`: channels of which it is not known whether the application uses them. */
 function describePermissions(
   server: string,
-  { user, missing }: PermissionReport,
+  report: PermissionReport,
   guesses: readonly string[],
 ): Finding[] {
+  const { user, missing } = report;
   const check = 'permissions';
+  if (READER_LACKS.every((rule) => lacks(report, rule))) {
+    const text = `${server}: user ${user} may only read; the permissions of the application are not checked`;
+    return [finding('unknown', check, text, "name the application's user with --user")];
+  }
   const isGuess = (rule: string) => guesses.some((channel) => rule === `&${channel}`);
   const guessed = missing.filter(({ rule }) => isGuess(rule)).map(({ rule }) => rule);
   const optional = missing.filter((need) => need.optional).map(({ rule }) => rule);

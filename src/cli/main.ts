@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util';
 import { messageOf } from '../internal/diagnostics.js';
 import { isRollcallError } from '../internal/errors.js';
 import { prefixOption } from '../internal/validate.js';
-import { looksLikeUrl, parseAddress } from './address.js';
+import { hidePassword, looksLikeUrl, parseAddress } from './address.js';
 import { CliConnection } from './cli-connection.js';
 import type { CliCommand, OptionConfig, OptionValue } from './command.js';
 import { doctor } from './doctor.js';
@@ -62,10 +62,7 @@ async function run(argv: readonly string[], invocation: Invocation): Promise<num
   invocation.command = command;
   if (values['help'] === true) return showHelp(name, values);
   assertOptionsOf(command, values);
-  if (args.length !== command.args.length) {
-    const usage = [command.name, ...command.args].join(' ');
-    throw new UsageError(`rollcall ${usage}: ${command.args.length} arguments expected, not ${args.length}`);
-  }
+  assertArguments(command, args);
   const prefix = asUsage(() => prefixOption('--prefix', values['prefix'], 'rollcall'));
   const timeout = numberOption('timeout', values['timeout'], 5_000, 1);
   const library = libraryOption(values['client']);
@@ -107,6 +104,17 @@ function findCommand(name: string): CliCommand {
   if (command !== undefined) return command;
   const known = COMMANDS.map((each) => each.name).join(', ');
   throw new UsageError(`there is no command ${JSON.stringify(name)}; known are ${known}`);
+}
+
+function assertArguments(command: CliCommand, args: readonly string[]): void {
+  const usage = ['rollcall', command.name, ...command.args].join(' ');
+  const missing = command.args[args.length];
+  if (missing !== undefined) throw new UsageError(`${usage}: ${missing} is missing`);
+  const extra = args[command.args.length];
+  // A URL with a wrong scheme or without one is not told from an argument.
+  if (extra !== undefined) {
+    throw new UsageError(`${usage}: what is ${hidePassword(extra)}? A URL begins with redis:// or rediss://`);
+  }
 }
 
 function assertOptionsOf(command: CliCommand, values: Record<string, OptionValue>): void {

@@ -15,7 +15,7 @@ export const tail: CliCommand = {
   options: {
     since: {
       type: 'string',
-      help: 'begin after this position, or with "earliest" at the oldest message that is kept',
+      help: 'begin after this position, with "earliest" at the oldest message that is kept, with "latest" now (default: at the first message that arrives)',
     },
     pattern: { type: 'boolean', help: 'CHANNEL is a pattern' },
     sharded: { type: 'boolean', help: 'CHANNEL is a sharded channel' },

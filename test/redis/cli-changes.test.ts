@@ -230,7 +230,7 @@ describe('wrong usage and missing rights', () => {
     [['kick', 'ann', '--pubsub-prefix', 'a b'], '--pubsub-prefix'],
     [['forget', 'ann', '--lease', '10'], '--lease must be a whole number from 500 to 86400000'],
     [['forget', 'ann', '--wait', '-1'], '--wait'],
-    [['forget'], '1 arguments expected'],
+    [['forget'], 'forget USER: USER is missing'],
   ])('%j', async (args, text) => {
     const { status, stdout, stderr } = await runCli([...args, server.url, '--yes']);
     expect(stderr).toContain(text);

@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { createClient } from 'redis';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createRollcall } from '../../src/index.js';
@@ -124,6 +127,20 @@ describe('on one server', () => {
     });
   });
 
+  test('a user with the printed rules of a reader is told to name the application', async () => {
+    const { readOnly } = await runJson<{ readOnly: string[] }>(['doctor', '--acl']);
+    for (const line of readOnly) await server.cli(...line.split(' '));
+    const url = `redis://rollcall-read:password@127.0.0.1:${server.port}`;
+    const { ok, findings } = await runJson<Report>(['doctor', url]);
+    expect(findings.find(({ check }) => check === 'permissions')).toEqual({
+      level: 'unknown',
+      check: 'permissions',
+      message: `127.0.0.1:${server.port}: user rollcall-read may only read; the permissions of the application are not checked`,
+      action: "name the application's user with --user",
+    });
+    expect(ok).toBe(true);
+  });
+
   test('in a database other than 0, rules and check name its channels and SELECT', async () => {
     type Printed = { application: { always: string[]; inOtherDatabase: string[] }; readOnly: string[] };
     const { application, readOnly } = await runJson<Printed>(['doctor', '--acl', `${server.url}/1`]);
@@ -200,6 +217,18 @@ describe('mistakes end with one line', () => {
     }
   });
 
+  test('a server that is not Redis', async () => {
+    const web = createServer().listen(0, '127.0.0.1');
+    try {
+      await once(web, 'listening');
+      const url = `redis://127.0.0.1:${(web.address() as AddressInfo).port}`;
+      for (const client of ['redis', 'ioredis']) await fails(['nodes', url, '--client', client], 1, url);
+    } finally {
+      web.closeAllConnections();
+      web.close();
+    }
+  });
+
   test('a frozen server', async () => {
     const server = await startRedis();
     try {
@@ -229,7 +258,13 @@ describe('mistakes end with one line', () => {
   test('wrong usage', async () => {
     await fails(['dcotor'], 2, 'there is no command "dcotor"');
     await fails(['doctor', '--jsn'], 2, "Unknown option '--jsn'");
-    await fails(['doctor', 'http://127.0.0.1'], 2, 'arguments expected');
+    await fails(
+      ['doctor', 'http://a:secret@127.0.0.1'],
+      2,
+      '"http://…@127.0.0.1"? A URL begins with redis://',
+    );
+    await fails(['nodes', '127.0.0.1:6379'], 2, '"127.0.0.1:6379"? A URL begins with redis://');
+    await fails(['who'], 2, 'rollcall who USER: USER is missing');
     await fails(['doctor', 'redis://127.0.0.1/x'], 2, 'the number of a database');
     await fails(['doctor', '--timeout', 'soon'], 2, '--timeout must be a whole number');
     await fails(['doctor', '--prefix', 'a b'], 2, '--prefix');
@@ -299,6 +334,16 @@ describe('with sentinels', () => {
     expect(report.findings[0]?.message).toContain(text);
     expect(report.findings).toContainEqual(expect.objectContaining({ check: 'failover-detector' }));
   });
+
+  test.each(['redis', 'ioredis'])(
+    'a name that no sentinel knows is an error that says so, with %s',
+    async (client) => {
+      const args = ['nodes', url().replace(/[^/]*$/, 'nobody'), '--client', client, '--timeout', '1000'];
+      const { status, stderr } = await runCli(args);
+      expect(status).toBe(1);
+      expect(stderr).toContain('rollcall: no master named "nobody" is known to 127.0.0.1:');
+    },
+  );
 
   test('the URL of a sentinel without a name is an error that says so', async () => {
     const { status, stderr } = await runCli(['doctor', `redis://127.0.0.1:${sentinel.sentinels[0]}`]);
