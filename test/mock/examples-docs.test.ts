@@ -5,15 +5,16 @@ import { blocksOf, pages, root } from '../support/docs-code.js';
 
 // Checks the sources and links of README and the guides. docs-code.test.ts type-checks their code.
 
-/** The anchors that GitHub derives from headings. */
+/** The anchors that GitHub derives from headings, and those set by hand. */
 function anchorsOf(text: string): string[] {
-  return [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
+  const headings = [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
     heading
       .toLowerCase()
       .replace(/[^\p{L}\p{N}\s_-]/gu, '')
       .trim()
       .replaceAll(' ', '-'),
   );
+  return [...headings, ...[...text.matchAll(/<a id="([^"]+)">/g)].map(([, id = '']) => id)];
 }
 
 const read = (file: string): string => readFileSync(join(root, file), 'utf8');
