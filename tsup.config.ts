@@ -1,5 +1,5 @@
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
-import { build } from 'esbuild';
+import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { build, transform } from 'esbuild';
 import { defineConfig } from 'tsup';
 import manifest from './package.json' with { type: 'json' };
 
@@ -7,6 +7,32 @@ import manifest from './package.json' with { type: 'json' };
 const subpaths = Object.keys(manifest.exports)
   .map((path) => path.slice(2))
   .filter((name) => name !== '' && !/\.js(on)?$/.test(name));
+
+/**
+ * Writes the CommonJS files again, from those of ESM. tsup's own compiler for them takes the names of classes, which then
+ * stand as `_class2` in stack traces, and makes a closure of every `??`.
+ */
+async function writeCommonJs(): Promise<void> {
+  const names = await readdir('dist');
+  await Promise.all(names.filter((name) => name.endsWith('.cjs')).map((name) => rm(`dist/${name}`)));
+  const modules = names.filter((name) => /\.js$/.test(name) && !/^cli\.js$|\.min\.js$/.test(name));
+  await Promise.all(
+    modules.map(async (name) => {
+      const source = (await readFile(`dist/${name}`, 'utf8')).replaceAll(
+        /(["'])(\.\/[^"'\n]+)\.js\1/g,
+        '"$2.cjs"',
+      );
+      // `import()` becomes `require`: test runners that load CommonJS in a context of their own have no other.
+      const { code } = await transform(source, {
+        format: 'cjs',
+        platform: 'node',
+        target: 'node20',
+        supported: { 'dynamic-import': false },
+      });
+      await writeFile(`dist/${name.replace(/js$/, 'cjs')}`, code);
+    }),
+  );
+}
 
 /** tsup puts helpers before the directive, where bundlers no longer see it. */
 async function putDirectiveFirst(): Promise<void> {
@@ -90,6 +116,7 @@ export default defineConfig({
   // Optional peers are never bundled, whatever imports them.
   external: ['@valkey/valkey-glide', 'redis', 'ioredis', 'ioredis-mock', 'msgpackr', 'react'],
   async onSuccess() {
+    await writeCommonJs();
     await putDirectiveFirst();
     await Promise.all([writeStubFolders(), writeMinified(), writeCli()]);
   },

@@ -96,6 +96,18 @@ function problemsOf(code: string, options: ts.CompilerOptions): string[] {
   }
 }
 
+test('classes have their names in both builds, also in stack traces', async () => {
+  const check = `console.log(JSON.stringify([
+    inspect(new rollcall.InvalidArgumentError('name', 'is wrong')).split('\\n')[0],
+    rollcall.PresenceService.name,
+  ]));`;
+  const names = ['InvalidArgumentError: name: is wrong', 'PresenceService'];
+  const load = `const rollcall = require('rollcall'); const { inspect } = require('node:util');`;
+  expect(await run('commonjs', `${load}${check}`)).toEqual(names);
+  const imports = `import * as rollcall from 'rollcall'; import { inspect } from 'node:util';`;
+  expect(await run('module', `${imports}${check}`)).toEqual(names);
+});
+
 test('subpaths resolve without `exports` support', () => {
   const code = entries
     .map(
