@@ -132,6 +132,12 @@ const NAMES: OptionNames<RollcallOptions> = {
   rooms: true,
 };
 
+const SERVICES = [
+  ['presence', PRESENCE_OPTION_NAMES],
+  ['pubsub', PUBSUB_OPTION_NAMES],
+  ['rooms', ROOM_SERVICE_OPTION_NAMES],
+] as const;
+
 function assertRollcallOptions(options: RollcallOptions): void {
   if (looksLikeClient(options)) {
     throw new InvalidArgumentError('options', 'is a Redis client: call createRollcall({ redis: client })');
@@ -139,11 +145,7 @@ function assertRollcallOptions(options: RollcallOptions): void {
   if (isThenable(options)) {
     throw new InvalidArgumentError('options', 'is a Promise: call createRollcall({ redis: await client })');
   }
-  for (const [service, names] of [
-    ['presence', PRESENCE_OPTION_NAMES],
-    ['pubsub', PUBSUB_OPTION_NAMES],
-    ['rooms', ROOM_SERVICE_OPTION_NAMES],
-  ] as const) {
+  for (const [service, names] of SERVICES) {
     const misplaced = Object.keys(options ?? {}).find((name) => !Object.hasOwn(NAMES, name) && name in names);
     if (misplaced !== undefined) {
       const hint = `{ redis, ${service}: { ${misplaced} } }`;
@@ -151,4 +153,6 @@ function assertRollcallOptions(options: RollcallOptions): void {
     }
   }
   assertOptions('options', options, NAMES);
+  // The services check them again, but call them `options`.
+  for (const [service, names] of SERVICES) assertOptions(service, options?.[service], names);
 }

@@ -199,7 +199,7 @@ export interface ForgottenPresence {
   readonly status: boolean;
   /** Number of sockets that the call removed. */
   readonly sockets: number;
-  /** Rooms that the user was taken out of. */
+  /** Rooms that this call took the user out of. Living processes take their own sockets out, often before it does. */
   readonly rooms: readonly string[];
   /** What is in Redis still; all 0 when presence knows nothing of the user. */
   readonly remaining: {

@@ -12,9 +12,9 @@ test.each([
   [{ grace: 10_000 }, 'grace is an option of presence: pass { redis, presence: { grace } }'],
   [{ maxMessageBytes: 1 }, 'pass { redis, pubsub: { maxMessageBytes } }'],
   [{ slowPeers: 'drop' }, 'pass { redis, rooms: { slowPeers } }'],
-  [{ presence: { grase: 1 } }, 'did you mean "grace"?'],
-  [{ pubsub: { prefx: 'a' } }, 'did you mean "prefix"?'],
-  [{ rooms: { sharde: true } }, 'did you mean "sharded"?'],
+  [{ presence: { grase: 1 } }, 'presence: has an unknown option "grase"; did you mean "grace"?'],
+  [{ pubsub: { prefx: 'a' } }, 'pubsub: has an unknown option "prefx"; did you mean "prefix"?'],
+  [{ rooms: { sharde: true } }, 'rooms: has an unknown option "sharde"; did you mean "sharded"?'],
 ])('createRollcall rejects %j', (options, text) => {
   const redis = new FakeDriver() as unknown as RedisClient;
   expect(() => createRollcall({ redis, ...options } as never)).toThrow(text);
