@@ -1,5 +1,7 @@
 // @ts-check
 import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { build, stop } from 'esbuild';
 
 const TYPES = { html: 'text/html', css: 'text/css', js: 'text/javascript' };
 
@@ -13,25 +15,14 @@ const HEADERS = {
   'cache-control': 'no-store',
 };
 
-const PAGE = [
-  'index.html',
-  'style.css',
-  'panels.css',
-  'page.js',
-  'dom.js',
-  'chat.js',
-  'counter.js',
-  'room-view.js',
-  'people.js',
-  'bell.js',
-  'backstage.js',
-  'chart.js',
-];
+const page = fileURLToPath(new URL('public/', import.meta.url));
 
-/** Files by path: the page, and the built `rollcall/client`. */
+/** The page by path. Its script is one file with all that it imports: React, and `rollcall/react`. */
 const files = new Map([
-  ...PAGE.map((name) => /** @type {const} */ ([`/${name}`, new URL(`public/${name}`, import.meta.url)])),
-  ...modules(new URL(import.meta.resolve('rollcall/client'))),
+  ['/index.html', readFileSync(`${page}index.html`)],
+  ['/style.css', readFileSync(`${page}style.css`)],
+  ['/panels.css', readFileSync(`${page}panels.css`)],
+  ['/page.js', await bundle(`${page}page.jsx`)],
 ]);
 
 /**
@@ -43,24 +34,24 @@ const files = new Map([
 export function serveFile(path, response) {
   const file = files.get(path === '/' ? '/index.html' : path);
   if (file === undefined) return false;
-  const [, kind = ''] = /\.(\w+)$/.exec(file.pathname) ?? [];
+  const [, kind = ''] = /\.(\w+)$/.exec(path === '/' ? '/index.html' : path) ?? [];
   const type = Object(TYPES)[kind];
   response.writeHead(200, { ...HEADERS, 'content-type': `${type}; charset=utf-8` });
-  response.end(readFileSync(file));
+  response.end(file);
   return true;
 }
 
-/**
- * A module and the modules it imports from its folder, now or when it needs them; browsers load them one by one.
- *
- * @param {URL} url
- * @returns {(readonly [string, URL])[]}
- */
-function modules(url) {
-  const name = url.pathname.slice(url.pathname.lastIndexOf('/') + 1);
-  const imports = [...readFileSync(url, 'utf8').matchAll(/\b(?:from\s*|import\()"(\.\/[\w.-]+\.js)"/g)];
-  return [
-    /** @type {const} */ ([`/rollcall/${name}`, url]),
-    ...imports.flatMap(([, path = '']) => modules(new URL(path, url))),
-  ];
+/** @param {string} entry */
+async function bundle(entry) {
+  const { outputFiles } = await build({
+    entryPoints: [entry],
+    bundle: true,
+    write: false,
+    format: 'esm',
+    jsx: 'automatic',
+    define: { 'process.env.NODE_ENV': '"production"' },
+    logLevel: 'silent',
+  });
+  await stop();
+  return outputFiles[0].contents;
 }

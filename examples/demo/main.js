@@ -7,7 +7,7 @@
 //   mentions.js      turns an @name in a message into a notification
 //   nodes.js         starts, restarts and kills nodes
 //   front.js         the web server: the page, the assignment of nodes, the dashboard's events, the buttons
-//   public/          the page: plain modules that use rollcall/client
+//   public/          the page: React, with the hooks of rollcall/react
 //   settings.js, redis.js, tickets.js, http.js, files.js: helpers
 //
 // Environment: PORT (3000; 0 chooses a free port), HOST (127.0.0.1; 0.0.0.0 accepts other devices),

@@ -13,7 +13,8 @@ export const options = {
   timeout: 3_000,
   presence,
   pubsub: { prefix: 'rollcall-demo:' },
-  rooms: { history: { size: 1_000, ttl: 3_600_000 }, bans: true },
+  // Members stay in the list of their room while they reconnect, too.
+  rooms: { history: { size: 1_000, ttl: 3_600_000 }, grace: 3_000, bans: true },
 };
 
 export const NODES = ['node-1', 'node-2'];

@@ -71,7 +71,8 @@ export class SharedRoom {
     });
     this.sends = new PendingSends(
       () => client.user,
-      () => this.#changedSoon(),
+      // Also while joining: without a connection the next state may be far away.
+      () => this.#listeners.notifySoon(),
     );
     this.attach((room) => {
       const changed = () => {

@@ -250,7 +250,7 @@ describe('the page', () => {
     await page.setViewportSize({ width: 390, height: 420 });
     await waitFor(isInView, { message: 'the newest message in view above the keyboard' });
     // A reader of older messages stays there.
-    await page.evaluate('document.querySelector(".log:not([hidden])").scrollTo(0, 0)');
+    await page.getByRole('log').getByText('line 1', { exact: true }).scrollIntoViewIfNeeded();
     await waitFor(async () => !(await isInView()), { message: 'the newest message out of view' });
     await page.setViewportSize({ width: 390, height: 400 });
     await page.evaluate(

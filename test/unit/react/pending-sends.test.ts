@@ -140,6 +140,22 @@ test('without a connection a send stays pending, and it is received once after t
   expect(list()).toEqual(['hello received']);
 });
 
+test('without a connection, components render a send and its failure at once', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
+  const renders: string[][] = [];
+  const stop = store.subscribe(() => renders.push(list()));
+  socket.end();
+  void view().send('message', 'hello', { timeout: 500 });
+  await turn();
+  vi.advanceTimersByTime(10);
+  expect(renders.at(-1)).toEqual(['hello pending']);
+  harness.clock.advance(500);
+  await turn();
+  vi.advanceTimersByTime(10);
+  expect(renders.at(-1)).toEqual(['hello failed']);
+  stop();
+});
+
 test('a send that failed with an unknown outcome is replaced by its event when that arrives', async () => {
   void view().send('message', 'hello', { timeout: 500 });
   await turn();

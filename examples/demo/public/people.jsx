@@ -1,0 +1,124 @@
+// The members of the shown room, with their status and their devices, and the user's own status.
+import { useEffect, useState } from 'react';
+import { useConnection, usePresence, useRollcall, useRoom } from 'rollcall/react';
+import { clock, Dot, Face, plural, SecondTab, toast } from './shared.jsx';
+
+/** Delay in ms before the devices are requested, so that many changes need one request. */
+const REQUEST_DELAY = 200;
+/** Duration of a timed status in ms. */
+const MINUTE = 60_000;
+const NO_EVENTS = [];
+const NO_MEMBERS = new Map();
+
+export function usePeople(room, self) {
+  const client = useRollcall();
+  const { state: connection } = useConnection();
+  const view = useRoom(room, { members: true, events: NO_EVENTS });
+  const isIn = view.state !== 'refused';
+  const members = isIn ? view.members : NO_MEMBERS;
+  // This user always: an invisible one, and one who was put out, is no member.
+  const users = [...new Set([self, ...members.keys()])].sort((a, b) => a.localeCompare(b));
+  const presences = usePresence(users);
+
+  const [details, setDetails] = useState({ people: [], own: null });
+  // biome-ignore lint/correctness/useExhaustiveDependencies: devices may change together with a presence.
+  useEffect(() => {
+    if (connection !== 'open') return;
+    const request = () => client.request('people', [...members.keys()]).then(setDetails, () => {});
+    const timer = setTimeout(request, REQUEST_DELAY);
+    return () => clearTimeout(timer);
+  }, [client, connection, members, presences]);
+
+  /** The status of this device. */
+  const [device, setDevice] = useState('online');
+  /** The status of all devices of this user; null: that of each. */
+  const { people, own } = details;
+
+  async function setStatus(value) {
+    const [status, duration] = { timed: ['busy', MINUTE], invisible: ['invisible'] }[value] ?? [null];
+    if (status === null) {
+      setDevice(value);
+      client.setStatus(value).catch(() => {});
+    }
+    setDetails({ people, own: status });
+    try {
+      // A status of this device ends one of all devices.
+      if (status !== own || duration) await client.request('status', { status, duration });
+    } catch (error) {
+      setDetails({ people, own });
+      toast(`Your status was not set: ${error.message}`);
+    }
+  }
+
+  const list = users.map((user) => {
+    const { until, devices = [] } = people.find((each) => each.user === user) ?? {};
+    const seen = user === self && own === 'invisible' ? own : (presences.get(user)?.status ?? 'online');
+    // Without a connection, what was true before may have changed.
+    const status = connection === 'open' ? seen : 'unknown';
+    return { user, status, devices, until: status === 'busy' ? until : undefined };
+  });
+  return { list, count: isIn ? view.count : 0, status: { busy: 'timed' }[own] ?? own ?? device, setStatus };
+}
+
+export const StatusSelect = ({ people }) => (
+  <select
+    id="status"
+    aria-label="Your status"
+    value={people.status}
+    onChange={({ target }) => people.setStatus(target.value)}
+  >
+    <optgroup label="This device">
+      <option>online</option>
+      <option>away</option>
+      <option>busy</option>
+    </optgroup>
+    <optgroup label="All your devices">
+      <option value="timed">busy for 1 minute</option>
+      <option>invisible</option>
+    </optgroup>
+  </select>
+);
+
+export function People({ room, people, self }) {
+  const client = useRollcall();
+  const kick = (user) =>
+    client
+      .request('kick', { room, user })
+      .catch((error) => toast(`${user} was not put out: ${error.message}`));
+  return (
+    <section id="people" aria-labelledby="people-title">
+      <h2 id="people-title">People here: {people.count}</h2>
+      <ul>
+        {people.list.map(({ user, status, until, devices }) => (
+          <li key={user} data-key={user} data-status={status}>
+            <span className="portrait">
+              <Face name={user} />
+              <Dot />
+            </span>
+            <span className="who">
+              <b>{user === self ? `${user} (you)` : user}</b>
+              <small className="status">{until ? `busy until ${clock(until)}` : status}</small>
+            </span>
+            <small className="devices">{describe(devices)}</small>
+            {user !== self && (
+              <button type="button" aria-label={`Put out ${user}`} onClick={() => kick(user)}>
+                Put out
+              </button>
+            )}
+          </li>
+        ))}
+      </ul>
+      {people.list.length === 1 && (
+        <p id="alone" className="hint">
+          Only you. <SecondTab>Open a second tab</SecondTab> and sign in as somebody else.
+        </p>
+      )}
+    </section>
+  );
+}
+
+/** For example `2 devices: computer on node-1, phone on node-2`. */
+function describe(devices) {
+  const where = devices.map(({ device, node }) => `${device} on ${node}`).join(', ');
+  return devices.length > 1 ? `${plural(devices.length, 'device')}: ${where}` : where;
+}

@@ -1,0 +1,70 @@
+// The one connection of the page. After a break the client asks for a node, reconnects, joins its rooms and receives
+// the messages it missed, without code here.
+import { connect } from 'rollcall/client';
+import { note, post, seconds } from './shared.jsx';
+
+/** Why a connection ended, by its close code. */
+const CLOSED = {
+  1000: 'you left',
+  1006: 'the server or the network went away',
+  1012: 'the server restarts',
+  4401: 'the ticket is not valid',
+  4403: 'you were disconnected',
+  4500: 'the server cannot reach Redis',
+  4501: 'the ticket has expired',
+  4508: 'this page read too slowly',
+  4529: 'this page sent too much',
+};
+
+/** The user of this tab before a reload, as `{ name, node }`. */
+export const lastUser = JSON.parse(sessionStorage.getItem('user') ?? 'null');
+
+/** Connects to `node`, or to any node. @throws {Error} if the name is refused. */
+export async function startSession(name, wanted) {
+  // The first ticket is fetched before the client exists, so that the form can show a refused name.
+  let ticket = await post('/connect', { name, node: wanted });
+  const session = { name, node: ticket.node };
+  session.client = connect({
+    // Called for each attempt: gets a new ticket for a running node.
+    async url() {
+      const { node, url } = ticket ?? (await post('/connect', { name, node: wanted }));
+      ticket = undefined;
+      session.node = node;
+      return url;
+    },
+    // The front forwards WebSockets only, so the client must not try HTTP.
+    WebSocket,
+    // Slower than the default, so that a break is visible and misses messages.
+    backoff: { first: 2_000, max: 4_000 },
+    timeout: 20_000,
+  });
+  noteConnections(session);
+  sessionStorage.setItem('user', JSON.stringify({ name, node: wanted }));
+  return session;
+}
+
+export function endSession({ client }) {
+  sessionStorage.clear();
+  client.close();
+  location.reload();
+}
+
+/** Adds the events of the connection to the timeline. */
+function noteConnections(session) {
+  let lostAt;
+  const why = ({ code, reason }) => CLOSED[code] ?? (reason || 'the server did not say why');
+  session.client.on('open', ({ reconnected }) => {
+    if (reconnected) note('good', `Back, on ${session.node} after ${seconds(Date.now() - lostAt)}`);
+    else note('good', `Connected to ${session.node}`);
+    lostAt = undefined;
+  });
+  session.client.on('reconnecting', (lost) => {
+    if (lostAt === undefined) note('bad', `Connection to ${session.node} lost: ${why(lost)}`);
+    lostAt ??= Date.now();
+    note('wait', `Attempt ${lost.attempt} to reconnect in ${seconds(lost.delay)}`);
+  });
+  session.client.on('closed', (lost) => note('bad', `Disconnected: ${why(lost)}`));
+  session.client.on('discontinuity', ({ recovered }) => {
+    if (!recovered) note('bad', 'Messages to you may be missing');
+  });
+}

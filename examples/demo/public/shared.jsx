@@ -1,0 +1,113 @@
+// Parts that several panels use.
+import { useEffect, useState, useSyncExternalStore } from 'react';
+
+/** A user's avatar: the first letter, in a colour derived from the name. */
+export function Face({ name }) {
+  let hue = 0;
+  for (const char of name) hue = (hue * 31 + char.codePointAt(0) * 7) % 360;
+  return (
+    <span className="face" aria-hidden="true" style={{ '--hue': hue }}>
+      {[...name][0] ?? '?'}
+    </span>
+  );
+}
+
+export const Dot = () => <span className="dot" aria-hidden="true" />;
+
+/** An icon of one path. */
+export const Icon = ({ path }) => (
+  <svg aria-hidden="true" viewBox="0 0 20 20">
+    <path d={path} />
+  </svg>
+);
+
+/** A link that opens the demo in another tab, where another user can sign in. */
+export const SecondTab = ({ children }) => (
+  <a href="/" target="_blank" rel="noopener">
+    {children}
+  </a>
+);
+
+export const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
+
+/** `a, b and c` */
+export const list = (names) => new Intl.ListFormat('en-GB').format(names);
+
+export const seconds = (ms) => `${(ms / 1_000).toFixed(1)} s`;
+
+export function clock(at, options = { timeStyle: 'short' }) {
+  return new Date(at).toLocaleTimeString([], { ...options, hourCycle: 'h23' });
+}
+
+/** Items that any module adds, newest first. Components read them by `use`. */
+function createFeed(limit, lifetime = Infinity) {
+  let items = [];
+  let serial = 0;
+  const listeners = new Set();
+  const set = (next) => {
+    items = next.slice(0, limit);
+    for (const listener of listeners) listener();
+  };
+  const subscribe = (listener) => {
+    listeners.add(listener);
+    return () => listeners.delete(listener);
+  };
+  return {
+    use: () => useSyncExternalStore(subscribe, () => items),
+    add(item) {
+      const added = { ...item, key: ++serial, at: Date.now() };
+      set([added, ...items]);
+      if (lifetime < Infinity) setTimeout(() => set(items.filter((each) => each !== added)), lifetime);
+    },
+  };
+}
+
+const timeline = createFeed(30);
+export const useTimeline = timeline.use;
+/** Adds an entry to the timeline of this connection. `kind`: good, bad or wait. */
+export const note = (kind, text) => timeline.add({ kind, text });
+
+const toasts = createFeed(5, 5_000);
+export const toast = (text) => toasts.add({ text });
+export const Toasts = () => (
+  <div id="toasts" role="status">
+    {toasts.use().map(({ key, text }) => (
+      <p key={key}>{text}</p>
+    ))}
+  </div>
+);
+
+/** Whether the user can see the element of `ref`. */
+export function useIsVisible(ref) {
+  const [isVisible, setIsVisible] = useState(false);
+  useEffect(() => {
+    let isInView = false;
+    const update = () => setIsVisible(isInView && document.visibilityState === 'visible');
+    const observer = new IntersectionObserver((entries) => {
+      isInView = entries.at(-1).isIntersecting;
+      update();
+    });
+    observer.observe(ref.current);
+    document.addEventListener('visibilitychange', update);
+    return () => {
+      observer.disconnect();
+      document.removeEventListener('visibilitychange', update);
+    };
+  }, [ref]);
+  return isVisible;
+}
+
+/** Sends a POST to the front. @throws {Error} with the message of the front. */
+export async function post(path, body = {}) {
+  const response = await fetch(path, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  });
+  const result = await response.json();
+  if (!response.ok) throw new Error(result.error);
+  return result;
+}
+
+/** As `post`, for a button: a failure is shown. */
+export const command = (path, body) => post(path, body).catch((error) => toast(error.message));
