@@ -3,19 +3,17 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { createChaosDriver } from 'rollcall/testing';
+import { createChaosDriver, createEmbeddedRedis } from 'rollcall/testing';
 import { startNode } from './node.js';
-import { describeRedis, embeddedRedis, ownRedis, realRedis } from './redis.js';
+import { describeRedis, ownRedis, realRedis } from './redis.js';
 
 /**
  * A running node. `kill` simulates a crash.
  * @typedef {{ port: number, kill(): void, stop(): Promise<unknown> }} RunningNode
- */
-/**
+ *
  * Starts a node; calls `onExit` when it has ended for any reason.
  * @typedef {(name: string, onExit: () => void) => Promise<RunningNode>} Launch
- */
-/**
+ *
  * @typedef {object} Backend
  * @property {string} redis description for the page and the console
  * @property {import('rollcall').RedisClient} client for the front
@@ -33,7 +31,7 @@ import { describeRedis, embeddedRedis, ownRedis, realRedis } from './redis.js';
  * @returns {Promise<Backend>}
  */
 export async function embeddedBackend(secret) {
-  const embedded = await embeddedRedis();
+  const embedded = await createEmbeddedRedis();
   /** @type {Set<import('rollcall/testing').ChaosDriver>} */
   const drivers = new Set();
   const openDriver = () => {
@@ -53,19 +51,18 @@ export async function embeddedBackend(secret) {
     async launch(name, onExit) {
       const { driver, close } = openDriver();
       const node = await startNode(name, driver, secret);
+      const end = () => {
+        close();
+        onExit();
+      };
       return {
         port: node.port,
         kill() {
           driver.cut();
           node.crash();
-          close();
-          onExit();
+          end();
         },
-        async stop() {
-          await node.stop();
-          close();
-          onExit();
-        },
+        stop: () => node.stop().then(end),
       };
     },
     freeze: {
@@ -90,23 +87,18 @@ export async function realBackend(url, secret) {
     redis: describeRedis(url),
     client: await realRedis(url),
     async launch(name, onExit) {
-      const env = { ...process.env, REDIS_URL: url, DEMO_SECRET: secret };
-      const child = fork(program, [name], { env });
-      child.once('exit', onExit);
-      const result = await Promise.race([
+      const child = fork(program, [name], { env: { ...process.env, REDIS_URL: url, DEMO_SECRET: secret } });
+      const exited = once(child, 'exit').finally(onExit);
+      const { port, error } = await Promise.race([
         once(child, 'message').then(([message]) => message),
-        once(child, 'exit').then(([code, signal]) => ({ error: `ended with ${signal ?? code}` })),
+        exited.then(([code, signal]) => ({ error: `ended with ${signal ?? code}` })),
       ]);
-      if (result.error) throw new Error(`${name} cannot start: ${result.error}`);
-      return {
-        port: result.port,
-        kill: () => child.kill('SIGKILL'),
-        stop: () => {
-          const exited = once(child, 'exit');
-          child.disconnect();
-          return exited;
-        },
+      if (error) throw new Error(`${name} cannot start: ${error}`);
+      const stop = () => {
+        child.disconnect();
+        return exited;
       };
+      return { port, kill: () => child.kill('SIGKILL'), stop };
     },
   };
 }
@@ -118,14 +110,8 @@ export async function realBackend(url, secret) {
  * @returns {Promise<Backend>}
  */
 export async function ownBackend(secret) {
-  const server = await ownRedis();
-  return {
-    ...(await realBackend(server.url, secret)),
-    freeze: {
-      what: 'Freeze Redis',
-      begin: () => server.signal('SIGSTOP'),
-      end: () => server.signal('SIGCONT'),
-    },
-    stop: server.stop,
-  };
+  const { url, signal, stop } = await ownRedis();
+  const begin = () => signal('SIGSTOP');
+  const end = () => signal('SIGCONT');
+  return { ...(await realBackend(url, secret)), freeze: { what: 'Freeze Redis', begin, end }, stop };
 }

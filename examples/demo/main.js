@@ -1,14 +1,13 @@
 // @ts-check
 // The demo: `npm start`, then open the address it prints in two tabs.
 //
-//   main.js          starts and stops everything (this file)
-//   backends.js      where nodes run: within this process, or as processes on a real Redis
-//   node.js          one server node: WebSockets, rooms, presence, notifications. The file to copy
-//   mentions.js      turns an @name in a message into a notification
-//   nodes.js         starts, restarts and kills nodes
-//   front.js         the web server: the page, the assignment of nodes, the dashboard's events, the buttons
-//   public/          the page: React, with the hooks of rollcall/react
-//   settings.js, redis.js, tickets.js, http.js, files.js: helpers
+//   main.js       starts and stops everything (this file)
+//   node.js       one server node: WebSockets, rooms, presence, notifications. The file to copy
+//   mentions.js   turns an @name in a message into a notification
+//   front.js      the web server: the page, the assignment of nodes, the dashboard's events, the buttons
+//   public/       the page: React, with the hooks of rollcall/react
+//   nodes.js, backends.js, node-process.js   start, restart and kill nodes: within this process, or as processes
+//   settings.js, security.js, redis.js       helpers
 //
 // Environment: PORT (3000; 0 chooses a free port), HOST (127.0.0.1; 0.0.0.0 accepts other devices),
 // REDIS_URL (default: an embedded Redis). On a real Redis each node is a process, and killing one is a SIGKILL.
@@ -23,7 +22,7 @@ import { describeRedis } from './redis.js';
 import { NODES, options, publishEverySecond, ROOMS } from './settings.js';
 
 const { PORT = '3000', HOST: host = '127.0.0.1', REDIS_URL: url } = process.env;
-const own = process.argv.includes('--real');
+const isOwn = process.argv.includes('--real');
 
 try {
   await main();
@@ -37,70 +36,48 @@ async function main() {
   if (!/^\d{1,5}$/.test(PORT) || Number(PORT) > 65_535) {
     throw new Error(`PORT must be a number from 0 to 65535, not ${JSON.stringify(PORT)}`);
   }
-  if (own && url) throw new Error('--real starts its own Redis: unset REDIS_URL, or omit --real');
-
+  if (isOwn && url) throw new Error('--real starts its own Redis: unset REDIS_URL, or omit --real');
   const secret = randomBytes(32).toString('hex');
-  const backend = own
-    ? await ownBackend(secret)
-    : await (url ? realBackend(url, secret) : embeddedBackend(secret));
+  const starting = url ? realBackend(url, secret) : isOwn ? ownBackend(secret) : embeddedBackend(secret);
+  const { redis, client, launch, freeze, stop } = await starting;
 
   // The front owns no sockets. Like every process with a PresenceService it detects crashed nodes, so their users
   // go offline even if no node is left.
   const { presence, pubsub, close } = createRollcall({
     // The page shows the faults that its buttons cause; the console stays readable.
     onError: null,
-    redis: backend.client,
+    redis: client,
     ...options,
     presence: { ...options.presence, nodeName: 'front' },
   });
   await presence.connect();
 
-  let frozen = false;
   const reporter = publishEverySecond(pubsub, async () => ({
     source: 'front',
-    redis: backend.redis,
-    freeze: backend.freeze?.what ?? null,
+    redis,
+    freeze: freeze?.what ?? null,
     nodes: nodes.list(),
     ...options.presence,
     online: await presence.getOnlineCount(),
     rooms: Object.fromEntries(await presence.getRoomCounts(ROOMS)),
   }));
-  const nodes = new Nodes(NODES, backend.launch, reporter.publishNow);
-  /** @param {number} ms */
-  const freeze = (ms) => {
-    if (frozen) return;
-    frozen = true;
-    backend.freeze?.begin();
-    setTimeout(() => {
-      backend.freeze?.end();
-      frozen = false;
-    }, ms);
-  };
-
+  const nodes = new Nodes(NODES, launch, reporter.publishNow);
   const ended = new AbortController();
-  const server = createFront({
-    nodes,
-    presence,
-    pubsub,
-    secret,
-    ...(backend.freeze && { freeze }),
-    signal: ended.signal,
-  });
+  const server = await createFront({ nodes, presence, pubsub, secret, freeze, signal: ended.signal });
   await once(server.listen(Number(PORT), host), 'listening');
-  await nodes.startAll();
+  await Promise.all(NODES.map((name) => nodes.start(name)));
 
   const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
-  const shown = host.includes(':') ? `[${host}]` : host;
-  console.log(`rollcall demo: http://${shown}:${port} on ${backend.redis}`);
+  console.log(`rollcall demo: http://${host.includes(':') ? `[${host}]` : host}:${port} on ${redis}`);
   console.log('Open it in two tabs. Ctrl-C ends it.');
 
   closeOnSignals(async () => {
-    if (frozen) backend.freeze?.end();
+    freeze?.end();
     reporter.stop();
     ended.abort();
-    await nodes.stopAll();
+    await Promise.all(NODES.map((name) => nodes.stop(name)));
     await close();
-    await backend.stop?.();
+    await stop?.();
   });
 }
 

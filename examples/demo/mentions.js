@@ -3,6 +3,7 @@ import { ROOMS } from './settings.js';
 
 /** Users that one message can mention. */
 const MAX_MENTIONS = 5;
+const MENTION = /(?<![\p{L}\p{N}_])@([\p{L}\p{N}][\p{L}\p{N}_-]{0,23})/gu;
 
 /**
  * Notifies users that are mentioned in a room, such as `@alice`. Every node subscribes to every room, so that
@@ -16,31 +17,21 @@ const MAX_MENTIONS = 5;
  * @param {{ recovered: number, lost: number }} totals counts gaps in this node's subscriptions
  */
 export async function notifyMentions({ pubsub, rooms, presence, notifications }, totals) {
+  const onDiscontinuity = (/** @type {{ recovered: boolean }} */ { recovered }) =>
+    void totals[recovered ? 'recovered' : 'lost']++;
   for (const room of ROOMS) {
-    await pubsub.subscribe(
-      rooms.channel(room),
-      async ({ event, from, data }, { position }) => {
-        const { text } = /** @type {{ text?: unknown }} */ (Object(data));
-        if (event !== 'message' || typeof text !== 'string') return;
-        for (const name of mentionsIn(text)) {
-          // An unknown user would never read it.
-          if (name === from || (await presence.getPresence(name)) === null) continue;
-          const notification = { room, position, from: from ?? '', text: text.slice(0, 200) };
-          await notifications.notify(name, notification, { idempotencyKey: `${room} ${position}` });
-        }
-      },
-      {
-        onDiscontinuity({ recovered }) {
-          if (recovered) totals.recovered++;
-          else totals.lost++;
-        },
-      },
-    );
+    /** @type {Parameters<typeof pubsub.subscribe<import('rollcall').RoomEvent>>[1]} */
+    const onEvent = async ({ event, from = '', data }, { position }) => {
+      const { text } = /** @type {{ text?: unknown }} */ (Object(data));
+      if (event !== 'message' || typeof text !== 'string') return;
+      const mentioned = [...text.matchAll(MENTION)].slice(0, MAX_MENTIONS).map(([, name = '']) => name);
+      for (const name of new Set(mentioned)) {
+        // An unknown user would never read it.
+        if (name === from || (await presence.getPresence(name)) === null) continue;
+        const notification = { room, position, from, text: text.slice(0, 200) };
+        await notifications.notify(name, notification, { idempotencyKey: `${room} ${position}` });
+      }
+    };
+    await pubsub.subscribe(rooms.channel(room), onEvent, { onDiscontinuity });
   }
-}
-
-/** @param {string} text */
-function mentionsIn(text) {
-  const found = text.matchAll(/(?<![\p{L}\p{N}_])@([\p{L}\p{N}][\p{L}\p{N}_-]{0,23})/gu);
-  return new Set([...found].slice(0, MAX_MENTIONS).map(([, name = '']) => name));
 }

@@ -6,21 +6,11 @@ import { RateLimiterMemory } from 'rate-limiter-flexible';
 import { createRollcall, NotificationService } from 'rollcall';
 import { RequestError, serveWebSocket } from 'rollcall/ws';
 import { WebSocketServer } from 'ws';
-import { isSameOrigin, urlOf } from './http.js';
 import { notifyMentions } from './mentions.js';
-import {
-  BAN,
-  isName,
-  MAX_FRAME_BYTES,
-  MAX_STATUS,
-  OWN_STATUSES,
-  options,
-  publishEverySecond,
-  RATE,
-  ROOMS,
-  STATUSES,
-} from './settings.js';
-import { readTicket } from './tickets.js';
+import { isSameOrigin, readTicket } from './security.js';
+import * as settings from './settings.js';
+
+const { isName, OWN_STATUSES, ROOMS, STATUSES } = settings;
 
 /**
  * @param {string} name
@@ -35,28 +25,29 @@ export async function startNode(name, redis, secret) {
   const { pubsub, presence, rooms, close } = createRollcall({
     redis,
     onError,
-    ...options,
-    presence: { ...options.presence, nodeName: name },
+    ...settings.options,
+    presence: { ...settings.options.presence, nodeName: name },
   });
   const notifications = new NotificationService({ rooms, onError });
 
   const http = createServer((_request, response) => response.writeHead(426).end());
   const webSockets = new WebSocketServer({
     server: http,
-    verifyClient: (/** @type {{ req: import('node:http').IncomingMessage }} */ { req }) => isSameOrigin(req),
+    /** @param {{ req: import('node:http').IncomingMessage }} info */
+    verifyClient: ({ req }, done) => done(isSameOrigin(req), 403),
   });
 
   const handle = serveWebSocket(webSockets, {
     rooms,
     onError,
-    maxFrameBytes: MAX_FRAME_BYTES,
-    rateLimit: new RateLimiterMemory(RATE),
+    maxFrameBytes: settings.MAX_FRAME_BYTES,
+    rateLimit: new RateLimiterMemory(settings.RATE),
     heartbeatInterval: 10_000,
     authenticate(request) {
-      const ticket = readTicket(secret, urlOf(request).searchParams.get('ticket'));
+      const ticket = readTicket(secret, queryOf(request).get('ticket') ?? '');
       if (ticket === null) return null;
-      const meta = { node: name, device: deviceOf(request.headers['user-agent']) };
-      return { userId: ticket.name, expiresAt: ticket.until, meta };
+      const device = /mobi/i.test(request.headers['user-agent'] ?? '') ? 'phone' : 'computer';
+      return { userId: ticket.name, expiresAt: ticket.until, meta: { node: name, device } };
     },
     authorize(_user, request) {
       switch (request.action) {
@@ -100,15 +91,15 @@ export async function startNode(name, redis, secret) {
       /** Sets the user's status for all their devices; `duration`, in ms, ends it in the one before. */
       async status({ userId }, data) {
         const { status, duration } = /** @type {any} */ (Object(data));
-        const valid = duration === undefined || (duration > 0 && duration <= MAX_STATUS);
-        if (!OWN_STATUSES.includes(status) || !valid) throw new RequestError('INVALID', 'no such status');
+        const isValid = duration === undefined || (duration > 0 && duration <= settings.MAX_STATUS);
+        if (!OWN_STATUSES.includes(status) || !isValid) throw new RequestError('INVALID', 'no such status');
         await presence.setStatus(userId, status, duration ? { until: Date.now() + duration } : {});
       },
       /** Puts a user out of a room. A real application would ask whether `userId` may do this. */
       async kick({ userId }, data) {
         const { room, user } = /** @type {any} */ (Object(data));
         if (!ROOMS.includes(room) || !isName(user)) throw new RequestError('INVALID', 'no such room or user');
-        await rooms.kick(room, user, { reason: `${userId} put you out of ${room}`, ban: BAN });
+        await rooms.kick(room, user, { reason: `${userId} put you out of ${room}`, ban: settings.BAN });
       },
     },
   });
@@ -118,9 +109,9 @@ export async function startNode(name, redis, secret) {
   webSockets.on('connection', (_socket, request) => {
     totals.connects++;
     // A client that reconnects, to any node, sends its position.
-    if (urlOf(request).searchParams.get('since')) totals.reconnects++;
+    if (queryOf(request).get('since')) totals.reconnects++;
   });
-  const reporter = publishEverySecond(pubsub, () => {
+  const reporter = settings.publishEverySecond(pubsub, () => {
     const { sockets, users } = rooms.stats();
     return { source: name, started, sockets, users, ...totals };
   });
@@ -153,7 +144,5 @@ export async function startNode(name, redis, secret) {
   };
 }
 
-/** @param {string | undefined} agent */
-function deviceOf(agent = '') {
-  return /mobi/i.test(agent) ? 'phone' : 'computer';
-}
+/** @param {import('node:http').IncomingMessage} request */
+const queryOf = ({ url = '' }) => new URLSearchParams(url.slice(url.indexOf('?') + 1));

@@ -30,20 +30,17 @@ export class Nodes {
     return this.#names.includes(name);
   }
 
-  /**
-   * The port of a running node.
-   * @param {string} name
-   */
+  /** @param {string} name */
   port(name) {
     return this.#running.get(name)?.port;
   }
 
   /** @param {string} name */
-  start(name) {
-    if (this.#running.has(name)) return Promise.resolve();
+  async start(name) {
+    if (this.#running.has(name)) return;
     const starting = this.#starting.get(name) ?? this.#start(name);
     this.#starting.set(name, starting);
-    return starting;
+    await starting.finally(() => this.#starting.delete(name));
   }
 
   /** @param {string} name */
@@ -53,39 +50,31 @@ export class Nodes {
 
   /** @param {string} name */
   async restart(name) {
-    await this.#stop(name);
+    await this.stop(name);
     await this.start(name);
   }
 
-  startAll() {
-    return Promise.all(this.#names.map((name) => this.start(name)));
-  }
-
-  stopAll() {
-    return Promise.all(this.#names.map((name) => this.#stop(name)));
+  /** @param {string} name */
+  async stop(name) {
+    const node = this.#running.get(name);
+    // No further clients are assigned to it.
+    this.#onExit(name);
+    await node?.stop();
   }
 
   /** @param {string} name */
   async #start(name) {
-    try {
-      let exited = false;
-      const node = await this.#launch(name, () => {
-        exited = true;
-        if (this.#running.delete(name)) this.#onChange();
-      });
-      if (!exited) this.#running.set(name, node);
-    } finally {
-      this.#starting.delete(name);
-    }
+    const exited = new AbortController();
+    const node = await this.#launch(name, () => {
+      exited.abort();
+      this.#onExit(name);
+    });
+    if (!exited.signal.aborted) this.#running.set(name, node);
     this.#onChange();
   }
 
   /** @param {string} name */
-  async #stop(name) {
-    const node = this.#running.get(name);
-    // No further clients are assigned to it.
-    this.#running.delete(name);
-    this.#onChange();
-    await node?.stop();
+  #onExit(name) {
+    if (this.#running.delete(name)) this.#onChange();
   }
 }

@@ -2,9 +2,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import { createEmbeddedRedis } from 'rollcall/testing';
+import { createClient, createCluster, createSentinel } from 'redis';
 
-/** @typedef {import('rollcall').RedisClient} RedisClient */
+const CLUSTER_OR_SENTINEL = /^redis(s?)-(cluster|sentinel):\/\/(?:([^:@]*):([^@]*)@)?([^/]+)(?:\/(.+))?$/;
 
 /**
  * A client of a real Redis, by a URL of one of these forms:
@@ -17,42 +17,31 @@ import { createEmbeddedRedis } from 'rollcall/testing';
  * client must handle its `error` events; they are ignored here because rollcall reports failed operations.
  *
  * @param {string} url
- * @returns {Promise<RedisClient>}
  */
-export async function realRedis(url) {
-  const redis = await import('redis');
-  const client = clientFor(redis, url);
+export function realRedis(url) {
+  const client = clientFor(url);
   client.on('error', () => {});
-  return /** @type {RedisClient} */ (client);
+  return /** @type {import('rollcall').RedisClient} */ (client);
 }
 
-const CLUSTER_OR_SENTINEL = /^redis(s?)-(cluster|sentinel):\/\/(?:([^:@]*):([^@]*)@)?([^/]+)(?:\/(.+))?$/;
-
-/**
- * @param {typeof import('redis')} redis
- * @param {string} url
- */
-function clientFor(redis, url) {
+/** @param {string} url */
+function clientFor(url) {
   const match = CLUSTER_OR_SENTINEL.exec(url);
-  if (match === null) return redis.createClient({ url });
+  if (match === null) return createClient({ url });
   const [, tls, kind, username, password, hosts = '', name = 'mymaster'] = match;
   const nodes = hosts.split(',').map((each) => {
     const { hostname, port } = new URL(`redis://${each}`);
     return { host: hostname, port: Number(port || (kind === 'cluster' ? 6379 : 26379)) };
   });
   const login = {
-    ...(username ? { username: decodeURIComponent(username) } : {}),
-    ...(password ? { password: decodeURIComponent(password) } : {}),
-    ...(tls === 's' ? { socket: { tls: /** @type {const} */ (true) } } : {}),
+    ...(username && { username: decodeURIComponent(username) }),
+    ...(password && { password: decodeURIComponent(password) }),
+    ...(tls && { socket: { tls: /** @type {const} */ (true) } }),
   };
-  if (kind === 'sentinel') {
-    return redis.createSentinel({ name, sentinelRootNodes: nodes, nodeClientOptions: login });
-  }
-  return redis.createCluster({ rootNodes: nodes.map((socket) => ({ socket })), defaults: login });
+  if (kind === 'sentinel')
+    return createSentinel({ name, sentinelRootNodes: nodes, nodeClientOptions: login });
+  return createCluster({ rootNodes: nodes.map((socket) => ({ socket })), defaults: login });
 }
-
-/** A Redis within this process, which needs no installation and stores nothing on disk. */
-export const embeddedRedis = createEmbeddedRedis;
 
 /**
  * Starts a redis-server on a free port of the loopback interface, in memory only. The shell around it kills it when
@@ -64,9 +53,9 @@ export async function ownRedis() {
   const script =
     'command -v "$0" >/dev/null || exit; ' +
     '"$0" --port "$1" --bind 127.0.0.1 --save "" </dev/null & echo "pid $!"; cat; kill -9 $!; wait';
+  // In its own process group, so that Ctrl-C does not reach it.
   const shell = spawn('sh', ['-c', script, program, String(port)], {
     stdio: ['pipe', 'pipe', 'ignore'],
-    // In its own process group, so that Ctrl-C does not reach it.
     detached: true,
   });
   let output = '';
@@ -82,9 +71,8 @@ export async function ownRedis() {
     /** @param {NodeJS.Signals} signal */
     signal: (signal) => void process.kill(pid, signal),
     async stop() {
-      const exited = once(shell, 'exit');
       shell.stdin.end();
-      await exited;
+      await once(shell, 'exit');
     },
   };
 }

@@ -1,17 +1,15 @@
 // @ts-check
 import { defineChannel } from 'rollcall';
 
-/**
- * Much shorter than the defaults, so that a crash shows on the page within seconds: a node that stops renewing its
- * lease is dead after `lease`, and its users go offline after another `grace` unless they reconnect. In production
- * use the default lease (30 s) and a grace of 5 to 10 s.
- */
-const presence = { prefix: 'rollcall-demo', lease: 3_000, grace: 3_000 };
-
 /** All processes of one system must use the same values. */
 export const options = {
   timeout: 3_000,
-  presence,
+  /**
+   * Much shorter than the defaults, so that a crash shows on the page within seconds: a node that stops renewing its
+   * lease is dead after `lease`, and its users go offline after another `grace` unless they reconnect. In production
+   * use the default lease (30 s) and a grace of 5 to 10 s.
+   */
+  presence: { prefix: 'rollcall-demo', lease: 3_000, grace: 3_000 },
   pubsub: { prefix: 'rollcall-demo:' },
   // Members stay in the list of their room while they reconnect, too.
   rooms: { history: { size: 1_000, ttl: 3_600_000 }, grace: 3_000, bans: true },
@@ -27,7 +25,6 @@ export const OWN_STATUSES = [null, 'busy', 'invisible'];
 export const MAX_STATUS = 3_600_000;
 /** Time in ms for which a user who was put out of a room stays out. */
 export const BAN = 5_000;
-
 /** A chat message is a few hundred bytes. */
 export const MAX_FRAME_BYTES = 8_192;
 /** Frames that a user may send from all devices; reconnecting to all rooms takes about ten. */
@@ -45,8 +42,9 @@ export const stats = defineChannel('stats', { history: { size: 300, ttl: 120_000
  */
 export function publishEverySecond(pubsub, read) {
   const publish = async () => pubsub.publish(stats(), { at: Date.now(), ...(await read()) });
-  const timer = setInterval(() => void publish().catch(() => {}), 1_000);
-  return { publishNow: () => void publish().catch(() => {}), stop: () => clearInterval(timer) };
+  const publishNow = () => void publish().catch(() => {});
+  const timer = setInterval(publishNow, 1_000);
+  return { publishNow, stop: () => clearInterval(timer) };
 }
 
 /**
@@ -55,6 +53,4 @@ export function publishEverySecond(pubsub, read) {
  * @param {unknown} name
  * @returns {name is string}
  */
-export function isName(name) {
-  return typeof name === 'string' && /^[\p{L}\p{N}][\p{L}\p{N}_-]{0,23}$/u.test(name);
-}
+export const isName = (name) => typeof name === 'string' && /^[\p{L}\p{N}][\p{L}\p{N}_-]{0,23}$/u.test(name);

@@ -51,15 +51,11 @@ function Row({ name, isJoined, isShown, count, onUnread, showRoom, leaveRoom }) 
     currentTarget.previousSibling.focus();
     leaveRoom(name);
   };
+  const label = `${name}, ${plural(here, 'person', 'people')}${unread > 0 ? `, ${unread} unread` : ''}`;
   return (
     <li>
-      <button
-        type="button"
-        className="room"
-        aria-label={`${name}, ${plural(here, 'person', 'people')}${unread > 0 ? `, ${unread} unread` : ''}`}
-        aria-current={isShown}
-        onClick={() => showRoom(name)}
-      >
+      <button type="button" className="room" aria-current={isShown} onClick={() => showRoom(name)}>
+        <span className="hidden">{label}</span>
         <span className="hash" aria-hidden="true">
           #
         </span>

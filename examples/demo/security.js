@@ -5,6 +5,15 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
 const VALID_FOR = 600_000;
 
 /**
+ * True for requests from this page. Other sites in the same browser could open WebSockets that carry our cookies,
+ * and send forms to our endpoints.
+ *
+ * @param {import('node:http').IncomingMessage} request
+ */
+export const isSameOrigin = ({ headers: { origin, host } }) =>
+  origin === undefined || origin.replace(/^https?:\/\//, '') === host;
+
+/**
  * Issues a signed ticket with a name and an expiry time, which the nodes verify. It is passed in the URL, because
  * browsers cannot set headers on a WebSocket.
  *
@@ -20,22 +29,17 @@ export function issueTicket(secret, name) {
  * Verifies a ticket; returns null if it is forged or expired.
  *
  * @param {string} secret
- * @param {string | null} ticket
+ * @param {string} ticket
  * @returns {{ name: string, until: number } | null}
  */
 export function readTicket(secret, ticket) {
-  const [content = '', given = ''] = (ticket ?? '').split('.');
+  const [content = '', signature = ''] = ticket.split('.');
   const expected = Buffer.from(sign(secret, content));
-  const actual = Buffer.from(given);
+  const actual = Buffer.from(signature);
   if (actual.length !== expected.length || !timingSafeEqual(actual, expected)) return null;
   const { name, until } = JSON.parse(Buffer.from(content, 'base64url').toString());
   return until > Date.now() ? { name, until } : null;
 }
 
-/**
- * @param {string} secret
- * @param {string} content
- */
-function sign(secret, content) {
-  return createHmac('sha256', secret).update(content).digest('base64url');
-}
+/** @param {string} secret @param {string} content */
+const sign = (secret, content) => createHmac('sha256', secret).update(content).digest('base64url');
