@@ -2,66 +2,69 @@
 import { useEffect, useState } from 'react';
 import { useConnection, useRollcall } from 'rollcall/react';
 import { Chart, increases, levels, rates } from './chart.jsx';
-import { clock, command, Dot, note, plural, post, SecondTab, toast, useTimeline } from './shared.jsx';
+import { Button, clock, command, Dot, note, plural, post, SecondTab, toast, useTimeline } from './shared.jsx';
 
 const FREEZE = 5_000;
 /** Time in ms without a sample after which Redis counts as away; it brings one every second. */
 const SILENCE = 3_500;
 
 /** @param samples what each process published in the last minute, oldest first */
-export function Backstage({ samples }) {
-  const front = latest(samples, 'front');
-  const nodes = front?.nodes ?? [];
+export function Backstage({ samples, front = { nodes: [] } }) {
   return (
-    <section id="backstage" aria-labelledby="backstage-title">
+    <section id="backstage" className="column" aria-labelledby="backstage-title">
       <h2 id="backstage-title">Backstage</h2>
       <section className="card" aria-labelledby="break-title">
         <h3 id="break-title">Break something</h3>
         <ul id="nodes">
-          {nodes.map(({ name, up }) => (
-            <Node key={name} name={name} up={up} sockets={latest(samples, name)?.sockets ?? 0} />
+          {front.nodes.map(({ name, up }) => (
+            <Node key={name} name={name} up={up} sample={samples.findLast(({ source }) => source === name)} />
           ))}
         </ul>
-        {front && <Faults front={front} />}
+        <Faults front={front} />
       </section>
-      <Timeline />
+      <section className="card column" id="history" aria-labelledby="timeline-title">
+        <h3 id="timeline-title">What my connection went through</h3>
+        {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, also by keyboard. */}
+        <ol id="timeline" aria-labelledby="timeline-title" tabIndex={0}>
+          {useTimeline().map(({ key, at, kind, text }) => (
+            <li key={key} data-status={kind}>
+              <Dot /> <time className="quiet">{clock(at, 'medium')}</time> {text}
+            </li>
+          ))}
+        </ol>
+      </section>
       <section className="card" aria-labelledby="dashboard-title">
         <h3 id="dashboard-title">The last minute</h3>
-        <Charts samples={samples} nodes={nodes.map(({ name }) => name)} online={front?.online} />
-        <p className="hint">
-          Streamed to this page as server-sent events. {front && `The nodes share one ${front.redis}.`}
+        <Charts samples={samples} front={front} />
+        <p className="quiet">
+          Streamed to this page as server-sent events. The nodes share one {front.redis}.
         </p>
       </section>
     </section>
   );
 }
 
-export const latest = (samples, source) => samples.findLast((sample) => sample.source === source);
-
-/** The second button stays, so that it keeps the focus when it was pressed. */
-const Node = ({ name, up, sockets }) => (
-  <li data-status={up ? 'online' : 'offline'}>
-    <Dot />
-    <span className="who">
-      <b>{name}</b>
-      <small>{up ? plural(sockets, 'connection') : 'down'}</small>
-    </span>
-    {up && <NodeButton name={name} action="restart" />}
-    <NodeButton key="last" name={name} action={up ? 'kill' : 'start'} />
-  </li>
-);
-
-function NodeButton({ name, action }) {
-  const text = action[0].toUpperCase() + action.slice(1);
-  return (
-    <button
-      type="button"
-      className={action === 'kill' ? 'danger' : ''}
+function Node({ name, up, sample }) {
+  const button = (action, text, className) => (
+    <Button
       aria-label={`${text} ${name}`}
+      className={className}
       onClick={() => command(`/nodes/${name}/${action}`)}
     >
       {text}
-    </button>
+    </Button>
+  );
+  return (
+    <li className="row" data-status={up ? 'online' : 'offline'}>
+      <Dot />
+      <span className="name">
+        <b>{name}</b>
+        <small>{up ? plural(sample?.sockets ?? 0, 'connection') : 'down'}</small>
+      </span>
+      {up && button('restart', 'Restart')}
+      {/* One element, so that it keeps the focus when it was pressed. */}
+      {up ? button('kill', 'Kill', 'danger') : button('start', 'Start')}
+    </li>
   );
 }
 
@@ -72,11 +75,11 @@ function Faults({ front: { freeze, lease } }) {
 
   async function freezeRedis() {
     setIsFrozen(true);
-    setTimeout(() => setIsFrozen(false), FREEZE);
+    setTimeout(setIsFrozen, FREEZE, false);
     try {
       await post('/redis/freeze', { ms: FREEZE });
       note('bad', `${title}: messages wait, and no user goes offline`);
-      setTimeout(() => note('good', 'Redis can be reached again'), FREEZE);
+      setTimeout(note, FREEZE, 'good', 'Redis can be reached again');
     } catch (error) {
       toast(error.message);
     }
@@ -84,52 +87,37 @@ function Faults({ front: { freeze, lease } }) {
 
   return (
     <>
-      <div className="buttons">
-        <button type="button" id="drop" onClick={() => client.reconnect()}>
+      <div className="row wrap">
+        <Button id="drop" onClick={() => client.reconnect()}>
           Drop my connection
-        </button>
+        </Button>
         {freeze && (
-          <button type="button" disabled={isFrozen} onClick={freezeRedis}>
+          <Button disabled={isFrozen} onClick={freezeRedis}>
             {title}
-          </button>
+          </Button>
         )}
       </div>
-      <p className="hint">
+      <p className="quiet">
         A killed node cannot sign off: its users go offline when its lease of {lease / 1_000} s has expired.{' '}
-        {!freeze && 'To freeze a real Redis, start the demo with npm start -- --real. '}
+        {freeze === null && 'To freeze a real Redis, start the demo with npm start -- --real. '}
         <SecondTab>Open another tab</SecondTab>
       </p>
     </>
   );
 }
 
-const Timeline = () => (
-  <section className="card" id="history" aria-labelledby="timeline-title">
-    <h3 id="timeline-title">What my connection went through</h3>
-    {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, also by keyboard. */}
-    <ol id="timeline" aria-labelledby="timeline-title" tabIndex={0}>
-      {useTimeline().map(({ key, at, kind, text }) => (
-        <li key={key} className={kind}>
-          <time>{clock(at, { timeStyle: 'medium' })}</time> {text}
-        </li>
-      ))}
-    </ol>
-  </section>
-);
-
-function Charts({ samples, nodes, online }) {
+function Charts({ samples, front }) {
   const now = Math.max(...samples.map(({ at }) => at));
+  const byNode = Object.groupBy(samples, ({ source }) => source);
   const perNode = (read, field) =>
-    Object.fromEntries(nodes.map((node) => [node, read(samples, node, field)]));
-  const events = Object.fromEntries(
-    ['reconnects', 'recovered', 'lost'].map((total) => [total, increases(samples, total)]),
-  );
+    Object.fromEntries(front.nodes.map(({ name }) => [name, read(byNode[name] ?? [], field)]));
+  const totals = ['reconnects', 'recovered', 'lost'].map((field) => [field, increases(samples, field)]);
   return (
     <div id="charts">
-      <Chart title="Online users" total={online} now={now} series={perNode(levels, 'users')} />
-      <Chart title="Connects per second" now={now} series={perNode(rates, 'connects')} />
-      <Chart title="Messages per second" now={now} series={perNode(rates, 'messages')} />
-      <Chart title="Reconnects and gaps" now={now} series={events} bars />
+      <Chart title="Online users" total={front.online} now={now} lines={perNode(levels, 'users')} />
+      <Chart title="Connects per second" now={now} lines={perNode(rates, 'connects')} />
+      <Chart title="Messages per second" now={now} lines={perNode(rates, 'messages')} />
+      <Chart title="Reconnects and gaps" now={now} lines={Object.fromEntries(totals)} bars />
     </div>
   );
 }
@@ -145,24 +133,16 @@ export function Fault({ front }) {
     return () => clearTimeout(timer);
   }, [front]);
 
-  const isDown = front?.nodes.every(({ up }) => !up);
+  const isDown = state !== 'open' && state !== 'closed' && front?.nodes.every(({ up }) => !up);
+  let fault = 'Reconnecting. Your messages wait here until then.';
+  if (isDown) fault = 'Both servers are down. Your messages wait here, and are sent when one is back.';
+  if (state === 'closed') fault = 'Disconnected. Reload the page to come back.';
+  if (state === 'open')
+    fault = isSilent && 'Redis does not answer. Your messages wait here, and nobody goes offline.';
   return (
-    <div id="fault" role="status">
-      {state === 'closed' && 'Disconnected. Reload the page to come back.'}
-      {state === 'open' &&
-        isSilent &&
-        'Redis does not answer. Your messages wait here, and nobody goes offline.'}
-      {(state === 'connecting' || state === 'waiting') &&
-        (isDown ? (
-          <>
-            Both servers are down. Your messages wait here, and are sent when one is back.
-            <button type="button" onClick={() => command('/nodes/node-1/start')}>
-              Start a server
-            </button>
-          </>
-        ) : (
-          'Reconnecting. Your messages wait here until then.'
-        ))}
+    <div id="fault" role="status" className="row wrap bar">
+      {fault && <span>{fault}</span>}
+      {isDown && <Button onClick={() => command('/nodes/node-1/start')}>Start a server</Button>}
     </div>
   );
 }

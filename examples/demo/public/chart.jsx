@@ -1,4 +1,4 @@
-// A plot of the last minute: one line per node, or bars for rare events.
+// Plots of the last minute: a line per node, or bars for rare events.
 
 const WINDOW = 60_000;
 /** Time in ms without a sample after which a line has a gap: the node was down, or Redis could not be reached. */
@@ -6,101 +6,78 @@ const GAP = 2_600;
 const WIDTH = 300;
 const HEIGHT = 64;
 
-/** The values of `field` in the samples of `source`. */
-export const levels = (samples, source, field) =>
-  samples.filter((sample) => sample.source === source).map(({ at, [field]: value }) => ({ at, value }));
-
-/** The increase per second of the total `field` in the samples of `source`. */
-export const rates = (samples, source, field) =>
-  pairs(samples.filter((sample) => sample.source === source)).map(([before, { at, [field]: total }]) => ({
-    at,
-    value: before ? Math.max(0, ((total - before[field]) * 1_000) / (at - before.at)) : 0,
-  }));
-
-/** Each increase of the total `field` in the samples of any source. */
-export const increases = (samples, field) =>
-  pairs(samples).flatMap(([before, { at, [field]: total }]) =>
-    before && total > before[field] ? { at, value: total - before[field] } : [],
-  );
-
-/** Each sample after the one before it of the same process: the totals of a process start at 0. */
+/** Each sample with the one before it of the same process, if any: the totals of a process start at 0. */
 function pairs(samples) {
   const last = new Map();
   return samples.map((sample) => {
     const before = last.get(sample.source);
     last.set(sample.source, sample);
-    return [before?.started === sample.started ? before : undefined, sample];
+    return { sample, before: before?.started === sample.started ? before : undefined };
   });
 }
 
+/** The values of `field` in the samples of a node. */
+export const levels = (samples, field) => samples.map((sample) => ({ at: sample.at, value: sample[field] }));
+
+/** By how much the total `field` has grown per second in the samples of a node. */
+export const rates = (samples, field) =>
+  pairs(samples).map(({ sample, before = sample }) => {
+    const seconds = (sample.at - before.at) / 1_000 || 1;
+    return { at: sample.at, value: (sample[field] - before[field]) / seconds };
+  });
+
+/** Each growth of the total `field`, in the samples of all processes. */
+export const increases = (samples, field) =>
+  pairs(samples)
+    .map(({ sample, before = sample }) => ({ at: sample.at, value: sample[field] - before[field] }))
+    .filter(({ value }) => value > 0);
+
 /**
- * @param title
  * @param total a number beside the title
  * @param now the time of the newest sample
- * @param series the points of the last minute by label
+ * @param lines points by label
  * @param bars draws each point as a bar, and shows their sum
  */
-export function Chart({ title, total, now, series, bars = false }) {
+export function Chart({ title, total, now, lines, bars = false }) {
   const from = now - WINDOW;
-  const lines = Object.entries(series).map(([label, points]) => [
-    label,
-    points.filter(({ at }) => at >= from),
-  ]);
-  const top = roundUp(Math.max(4, ...lines.flatMap(([, points]) => points.map(({ value }) => value))));
-  const x = ({ at }) => Math.round(((at - from) / WINDOW) * WIDTH * 10) / 10;
-  const y = (value) => (HEIGHT - 1 - (value / top) * (HEIGHT - 2)).toFixed(1);
-
-  const drawLine = (points) =>
-    points.map((point, i) => {
-      const isNext = i > 0 && point.at - points[i - 1].at < GAP;
-      return `${isNext ? 'L' : 'M'}${x(point)} ${y(point.value)}`;
-    });
-  // Bars of the same moment are drawn side by side.
-  const drawBars = (points, index) =>
-    points.map((point) => `M${x(point) - 8 + index * 4} ${y(0)}V${y(point.value)}`);
-  const number = (points) => {
-    if (bars) return points.reduce((sum, { value }) => sum + value, 0);
+  const shown = Object.entries(lines).map(([label, all]) => {
+    const points = all.filter(({ at }) => at >= from);
     const newest = points.at(-1);
+    const sum = points.reduce((sum, { value }) => sum + value, 0);
     // A node without recent samples counts as 0.
-    return newest && now - newest.at < GAP ? Math.round(newest.value * 10) / 10 : 0;
+    const level = newest && now - newest.at < GAP ? Math.round(newest.value * 10) / 10 : 0;
+    return { label, points, number: bars ? sum : level };
+  });
+  const top = roundUp(Math.max(4, ...shown.flatMap(({ points }) => points.map(({ value }) => value))));
+  const x = (at) => ((at - from) / WINDOW) * WIDTH;
+  const y = (value) => (HEIGHT - 1 - (value / top) * (HEIGHT - 2)).toFixed(1);
+  const draw = (line) => (point, i, points) => {
+    // Bars of the same moment are drawn side by side.
+    if (bars) return `M${x(point.at) - 8 + line * 4} ${y(0)}V${y(point.value)}`;
+    const isNext = i > 0 && point.at - points[i - 1].at < GAP;
+    return `${isNext ? 'L' : 'M'}${x(point.at).toFixed(1)} ${y(point.value)}`;
   };
-
-  const numbers = lines.map(([label, points]) => `${label} ${number(points)}`);
+  const label = `${title}: ${shown.map(({ label, number }) => `${label} ${number}`).join(', ')}`;
   return (
-    <figure>
+    <figure className="column">
       <figcaption>
         {title} <b>{total}</b>
-        <span className="legends">
-          {lines.map(([label, points], i) => (
-            <span key={label} className={`legend s${i + 1}`}>
-              {label} <b>{number(points)}</b>
-            </span>
-          ))}
-        </span>
+        <br />
+        {shown.map(({ label, number }, i) => (
+          <small key={label} className={`s${i + 1}`}>
+            {label} <b>{number}</b>
+          </small>
+        ))}
       </figcaption>
-      <div className="plot">
-        <svg
-          viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
-          preserveAspectRatio="none"
-          role="img"
-          aria-label={`${title}: ${numbers.join(', ')}`}
-        >
-          <path
-            className="grid"
-            d={[1, HEIGHT / 2, HEIGHT - 1].map((line) => `M0 ${line}H${WIDTH}`).join('')}
-          />
-          {lines.map(([label, points], i) => (
-            <path
-              key={label}
-              className={`series s${i + 1} ${bars ? 'bars' : ''}`}
-              d={(bars ? drawBars(points, i) : drawLine(points)).join('')}
-            />
-          ))}
-        </svg>
-        <span className="scale" aria-hidden="true">
-          {top}
-        </span>
+      <div className="scale" aria-hidden="true">
+        {top}
       </div>
+      <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label={label}>
+        <path d={`M0 1H${WIDTH}M0 ${HEIGHT / 2}H${WIDTH}M0 ${HEIGHT - 1}H${WIDTH}`} />
+        {shown.map(({ label, points }, i) => (
+          <path key={label} className={`series s${i + 1}`} d={points.map(draw(i)).join('')} />
+        ))}
+      </svg>
     </figure>
   );
 }

@@ -1,62 +1,62 @@
 // One message of a room.
-import { clock, Face, list } from './shared.jsx';
+import { Button, clock, Face, list } from './shared.jsx';
 
 /** Messages of one user within this many ms are grouped. */
 const GROUP_WITHIN = 180_000;
-
-export function Message({ message, self, isContinued, readers, hasGap, resend }) {
-  const { from, at, data, status, error, position } = message;
-  const others = readers.filter((user) => position && user !== self && user !== from);
-  const label = others.length > 0 ? `Read by ${list(others)}` : undefined;
-  const names = ['message', from === self && 'mine', isContinued && 'continued', status];
-  return (
-    <>
-      <li className={names.filter(Boolean).join(' ')}>
-        <Face name={from ?? ''} />
-        <div className="body">
-          <p className="head">
-            <b>{from === self ? 'You' : from}</b> {at && <time>{clock(at)}</time>}
-          </p>
-          <p className="text">{format(data.text, self)}</p>
-          {status === 'failed' && (
-            <button type="button" className="retry" title={error.message} onClick={resend}>
-              Not sent. Try again
-            </button>
-          )}
-        </div>
-        {label && (
-          <span className="readers" role="img" aria-label={label} title={label}>
-            {others.slice(0, 5).map((user) => (
-              <Face key={user} name={user} />
-            ))}
-          </span>
-        )}
-      </li>
-      {hasGap && <li className="gap">Messages may be missing here</li>}
-    </>
-  );
-}
-
-/** Whether a message soon follows another one of the same user. */
-export const continues = ({ from, at }, before) => before?.from === from && !(at - before.at > GROUP_WITHIN);
-
 /** A URL without the punctuation behind it, or a mention. Only http and https: other schemes could run scripts. */
 const LINK_OR_MENTION =
   /(https?:\/\/[^\s<>"]*[^\s<>"'.,:;!?)\]}]|(?<![\p{L}\p{N}_])@[\p{L}\p{N}][\p{L}\p{N}_-]{0,23})/u;
 
+/**
+ * @param before the message before this one, if any
+ * @param readers members whose last read message is this one
+ */
+export function Message({ message, before, self, readers, resend }) {
+  const { from, at, data, status, error } = message;
+  const isMine = from === self;
+  const isContinued = before?.from === from && !(at - before.at > GROUP_WITHIN);
+  const others = readers.map(({ user }) => user).filter((user) => user !== self && user !== from);
+  const label = `Read by ${list(others)}`;
+  return (
+    <li className={`message ${status} ${isMine ? 'mine' : ''} ${isContinued ? 'continued' : ''}`}>
+      <Face name={from} />
+      <div>
+        <p className="head">
+          <b>{isMine ? 'You' : from}</b> <small>{at && clock(at)}</small>
+        </p>
+        <p className="text">{format(data.text, self)}</p>
+        {status === 'failed' && (
+          <Button className="danger" title={error.message} onClick={resend}>
+            Not sent. Try again
+          </Button>
+        )}
+      </div>
+      {others.length > 0 && (
+        <span className="readers" role="img" aria-label={label} title={label}>
+          {others.slice(0, 5).map((user) => (
+            <Face key={user} name={user} />
+          ))}
+        </span>
+      )}
+    </li>
+  );
+}
+
+/** Links and mentions become elements. */
 const format = (text, self) =>
   text.split(LINK_OR_MENTION).map((part, i) => {
-    if (i % 2 === 0) return part;
     const key = `${i} ${part}`;
-    if (part[0] === '@')
-      return (
-        <mark key={key} className={part === `@${self}` ? 'me' : ''}>
-          {part}
-        </mark>
-      );
+    if (i % 2 === 0) return part;
+    if (part[0] !== '@') return <Link key={key} href={part} />;
     return (
-      <a key={key} href={part} target="_blank" rel="noopener noreferrer">
+      <mark key={key} className={part === `@${self}` ? 'me' : ''}>
         {part}
-      </a>
+      </mark>
     );
   });
+
+const Link = ({ href }) => (
+  <a href={href} target="_blank" rel="noopener noreferrer">
+    {href}
+  </a>
+);

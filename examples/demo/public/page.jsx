@@ -3,30 +3,32 @@ import { useCallback, useEffect, useReducer, useRef, useState } from 'react';
 import { flushSync } from 'react-dom';
 import { createRoot } from 'react-dom/client';
 import { RollcallProvider, useConnection, useEventStream } from 'rollcall/react';
-import { Backstage, Fault, latest } from './backstage.jsx';
+import { Backstage, Fault } from './backstage.jsx';
 import { Bell } from './bell.jsx';
 import { Counter } from './counter.js';
 import { People, StatusSelect, usePeople } from './people.jsx';
 import { Composer, Room } from './room.jsx';
 import { ROOMS, Rooms } from './rooms.jsx';
 import { endSession, lastUser, startSession } from './session.js';
-import { Face, Icon, Toasts } from './shared.jsx';
+import { Button, Dot, Face, Icon, Toasts } from './shared.jsx';
 
 const NAMES = ['ada', 'alan', 'barbara', 'dennis', 'edsger', 'frances', 'grace', 'ken', 'margaret', 'radia'];
+const VIEWS = { chat: 'Chat', side: 'People', backstage: 'Backstage' };
 /** A minute of the samples of all processes, and some more. */
 const STATS = { events: ['stats'], limit: 270 };
 
 function Page() {
   const samples = useEventStream('/events', STATS).events.map(({ data }) => data);
+  const front = samples.findLast(({ source }) => source === 'front');
   const [session, setSession] = useState();
   return (
     <>
       {session ? (
         <RollcallProvider client={session.client}>
-          <App session={session} samples={samples} />
+          <App session={session} samples={samples} front={front} />
         </RollcallProvider>
       ) : (
-        <Entry nodes={latest(samples, 'front')?.nodes ?? []} onEnter={setSession} />
+        <Entry nodes={front?.nodes ?? []} onEnter={setSession} />
       )}
       <Toasts />
     </>
@@ -34,16 +36,16 @@ function Page() {
 }
 
 const Title = () => (
-  <h1>
-    <span className="logo" aria-hidden="true" />
-    <span>rollcall</span>
+  <h1 className="row">
+    <span className="logo" />
+    rollcall
   </h1>
 );
 
 function Entry({ nodes, onEnter }) {
   const [problem, setProblem] = useState('');
   const [isBusy, setIsBusy] = useState(false);
-  const nameField = useRef();
+  const form = useRef();
   const [name] = useState(lastUser?.name ?? NAMES[Math.floor(Math.random() * NAMES.length)]);
 
   const enter = useCallback(
@@ -54,40 +56,38 @@ function Entry({ nodes, onEnter }) {
       } catch (error) {
         setProblem(error.message);
         setIsBusy(false);
-        nameField.current.focus();
+        form.current.elements.name.focus();
       }
     },
     [onEnter],
   );
   useEffect(() => {
-    nameField.current.select();
+    form.current.elements.name.select();
     // A reload enters under the same name; another tab may use another name.
     if (lastUser) void enter(lastUser.name, lastUser.node);
   }, [enter]);
 
   const submit = (event) => {
     event.preventDefault();
-    const { name, node } = event.currentTarget.elements;
+    const { name, node } = form.current.elements;
     void enter(name.value.trim(), node.value);
   };
   return (
     <main id="entry">
-      <form id="enter" className="card" onSubmit={submit}>
+      <form className="card" ref={form} onSubmit={submit}>
         <Title />
-        <p>
+        <p className="quiet">
           A chat over two server nodes that share nothing but Redis. Open it in two tabs, write in both, then
           kill a node during the conversation: no message is lost.
         </p>
         <label htmlFor="name">Your name</label>
         <input
           id="name"
-          ref={nameField}
           defaultValue={name}
           maxLength={24}
           required
           autoComplete="off"
           autoCapitalize="none"
-          spellCheck={false}
         />
         <label htmlFor="node">Connect to</label>
         <select id="node">
@@ -96,7 +96,7 @@ function Entry({ nodes, onEnter }) {
             <option key={node.name}>{node.name}</option>
           ))}
         </select>
-        <p className="problem" role="alert">
+        <p className="bad" role="alert">
           {problem}
         </p>
         <button className="main" type="submit" disabled={isBusy}>
@@ -107,25 +107,25 @@ function Entry({ nodes, onEnter }) {
   );
 }
 
-function App({ session, samples }) {
+function App({ session, samples, front }) {
   const self = session.name;
-  const front = latest(samples, 'front');
   /** All rooms that were joined. Those that were left count for the totals. */
   const [rooms, setRooms] = useState([{ name: 'lobby', counter: new Counter() }]);
   const [shown, setShown] = useState('lobby');
   const [view, setView] = useState('chat');
-  /** The messages that the user has seen, and the number of unread ones, by room. */
+  /** The messages that the user has seen, by room. */
   const [seen, setSeen] = useState({});
-  const [unread, setUnread] = useState({});
-  const [, countAgain] = useReducer((count) => count + 1, 0);
+  const [, onCount] = useReducer((count) => count + 1, 0);
   const text = useRef();
   const people = usePeople(shown, self);
+  useEffect(() => text.current.focus(), []);
 
-  const joined = rooms.filter(({ left }) => !left);
+  const joined = rooms.filter(({ hasLeft }) => !hasLeft);
   const { counter } = joined.find(({ name }) => name === shown);
-  const onSeen = useCallback((name, events) => setSeen((all) => ({ ...all, [name]: events })), []);
-  const onUnread = useCallback((name, count) => setUnread((all) => ({ ...all, [name]: count })), []);
-  const isSeen = ({ room, position }) => seen[room]?.some((event) => event.position === position) ?? false;
+  const total = (what) => rooms.reduce((sum, { counter }) => sum + counter[what], 0);
+  const onSeen = useCallback((room, messages) => setSeen((all) => ({ ...all, [room]: messages })), []);
+  const isSeen = ({ room, position }) =>
+    seen[room]?.some((message) => message.position === position) ?? false;
 
   const showRoom = (name) => {
     // Shown first, because a hidden field takes no focus.
@@ -137,86 +137,57 @@ function App({ session, samples }) {
     text.current.focus();
   };
   const leaveRoom = (name) => {
-    setRooms(rooms.map((room) => (room.name === name ? { ...room, left: true } : room)));
+    setRooms(rooms.map((room) => (room.name === name ? { ...room, hasLeft: true } : room)));
     if (name === shown) setShown('lobby');
   };
 
-  useEffect(() => text.current.focus(), []);
-  const sumOfUnread = Object.values(unread).reduce((sum, count) => sum + count, 0);
-  useEffect(() => {
-    document.title = `${sumOfUnread > 0 ? `(${sumOfUnread}) ` : ''}${self} · rollcall demo`;
-  }, [sumOfUnread, self]);
-
+  const names = joined.map(({ name }) => name);
   return (
     <div id="app" data-view={view}>
-      <header id="top">
+      <header id="top" className="row bar">
         <Title />
         <Connection node={session.node} />
-        <div id="me">
-          <StatusSelect people={people} />
-          <Bell isSeen={isSeen} showRoom={showRoom} />
-          <span id="self">
-            <Face name={self} />
-            <b className="wide">{self}</b>
-          </span>
-          <button
-            type="button"
-            id="leave"
-            className="icon"
-            aria-label="Leave the chat"
-            onClick={() => endSession(session)}
-          >
-            <Icon path="M8 3.5H4.5v13H8M12.5 6.5 16 10l-3.5 3.5M15.5 10H8" />
-          </button>
-        </div>
+        <StatusSelect people={people} />
+        <Bell isSeen={isSeen} showRoom={showRoom} />
+        <Face name={self} />
+        <b className="self">{self}</b>
+        <Button id="leave" className="icon" aria-label="Leave the chat" onClick={() => endSession(session)}>
+          <Icon path="M8 3.5H4.5v13H8M12.5 6.5 16 10l-3.5 3.5M15.5 10H8" />
+        </Button>
       </header>
       <main id="panels">
         <div id="side">
-          <Rooms
-            joined={joined.map(({ name }) => name)}
-            shown={shown}
-            counts={front?.rooms}
-            onUnread={onUnread}
-            showRoom={showRoom}
-            leaveRoom={leaveRoom}
-          />
+          <Rooms joined={names} counts={front?.rooms} {...{ shown, self, showRoom, leaveRoom }} />
           <People room={shown} people={people} self={self} />
         </div>
-        <section id="chat" aria-labelledby="room-title">
-          <header>
+        <section id="chat" className="column" aria-labelledby="room-title">
+          <header className="bar">
             <h2 id="room-title">{shown}</h2>
-            <p id="room-about">{ROOMS[shown]}</p>
-            <Totals counters={rooms.map(({ counter }) => counter)} />
+            <p className="quiet">{ROOMS[shown]}</p>
+            <p className="quiet" id="counter">
+              This tab: sent <b>{total('sent')}</b>, received <b>{total('received')}</b>, lost{' '}
+              <b>{total('lost')}</b>, doubled <b>{total('doubled')}</b>
+            </p>
           </header>
           <Fault front={front} />
-          <div id="logs">
-            {joined.map(({ name, counter }) => (
-              <Room
-                key={name}
-                name={name}
-                counter={counter}
-                self={self}
-                isShown={name === shown}
-                onSeen={onSeen}
-                onCount={countAgain}
-              />
-            ))}
-          </div>
-          <Composer name={shown} counter={counter} text={text} onCount={countAgain} />
+          {joined.map((room) => (
+            <Room key={room.name} {...room} isShown={room.name === shown} {...{ self, onSeen, onCount }} />
+          ))}
+          <Composer name={shown} counter={counter} text={text} onCount={onCount} />
         </section>
-        <Backstage samples={samples} />
+        <Backstage samples={samples} front={front} />
       </main>
       <nav id="tabs" aria-label="Views">
-        {Object.entries({ chat: 'Chat', side: 'People', backstage: 'Backstage' }).map(([value, label]) => (
-          <button
+        {Object.entries(VIEWS).map(([value, label]) => (
+          <Button
             key={value}
-            type="button"
+            className="plain"
             value={value}
             aria-pressed={value === view}
             onClick={() => setView(value)}
           >
             {label}
-          </button>
+          </Button>
         ))}
       </nav>
     </div>
@@ -226,18 +197,8 @@ function App({ session, samples }) {
 function Connection({ node }) {
   const { state } = useConnection();
   return (
-    <p id="connection" role="status" data-state={state}>
-      {{ open: node, closed: 'disconnected' }[state] ?? 'reconnecting'}
-    </p>
-  );
-}
-
-function Totals({ counters }) {
-  const sum = (what) => counters.reduce((all, counter) => all + counter[what], 0);
-  return (
-    <p id="counter">
-      This tab: sent <b>{sum('sent')}</b>, received <b>{sum('received')}</b>, lost <b>{sum('lost')}</b>,
-      doubled <b>{sum('doubled')}</b>
+    <p id="connection" role="status" data-status={state}>
+      <Dot /> {{ open: node, closed: 'disconnected' }[state] ?? 'reconnecting'}
     </p>
   );
 }

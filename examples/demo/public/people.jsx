@@ -1,7 +1,7 @@
 // The members of the shown room, with their status and their devices, and the user's own status.
 import { useEffect, useState } from 'react';
 import { useConnection, usePresence, useRollcall, useRoom } from 'rollcall/react';
-import { clock, Dot, Face, plural, SecondTab, toast } from './shared.jsx';
+import { Button, clock, Dot, Face, plural, SecondTab, toast } from './shared.jsx';
 
 /** Delay in ms before the devices are requested, so that many changes need one request. */
 const REQUEST_DELAY = 200;
@@ -81,7 +81,7 @@ export const StatusSelect = ({ people }) => (
 
 export function People({ room, people, self }) {
   const client = useRollcall();
-  const kick = (user) =>
+  const kick = ({ currentTarget: { value: user } }) =>
     client
       .request('kick', { room, user })
       .catch((error) => toast(`${user} was not put out: ${error.message}`));
@@ -90,26 +90,24 @@ export function People({ room, people, self }) {
       <h2 id="people-title">People here: {people.count}</h2>
       <ul>
         {people.list.map(({ user, status, until, devices }) => (
-          <li key={user} data-key={user} data-status={status}>
-            <span className="portrait">
-              <Face name={user} />
-              <Dot />
-            </span>
-            <span className="who">
-              <b>{user === self ? `${user} (you)` : user}</b>
+          <li key={user} className="row" data-key={user} data-status={status}>
+            <Face name={user} />
+            <Dot />
+            <span className="name">
               <small className="status">{until ? `busy until ${clock(until)}` : status}</small>
+              <b>{user === self ? `${user} (you)` : user}</b>
+              <small>{describe(devices)}</small>
             </span>
-            <small className="devices">{describe(devices)}</small>
             {user !== self && (
-              <button type="button" aria-label={`Put out ${user}`} onClick={() => kick(user)}>
+              <Button aria-label={`Put out ${user}`} value={user} onClick={kick}>
                 Put out
-              </button>
+              </Button>
             )}
           </li>
         ))}
       </ul>
       {people.list.length === 1 && (
-        <p id="alone" className="hint">
+        <p className="quiet">
           Only you. <SecondTab>Open a second tab</SecondTab> and sign in as somebody else.
         </p>
       )}

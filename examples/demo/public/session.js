@@ -1,7 +1,7 @@
 // The one connection of the page. After a break the client asks for a node, reconnects, joins its rooms and receives
 // the messages it missed, without code here.
 import { connect } from 'rollcall/client';
-import { note, post, seconds } from './shared.jsx';
+import { note, post } from './shared.jsx';
 
 /** Why a connection ended, by its close code. */
 const CLOSED = {
@@ -19,15 +19,16 @@ const CLOSED = {
 /** The user of this tab before a reload, as `{ name, node }`. */
 export const lastUser = JSON.parse(sessionStorage.getItem('user') ?? 'null');
 
-/** Connects to `node`, or to any node. @throws {Error} if the name is refused. */
-export async function startSession(name, wanted) {
+/** Connects to `node`, or to any. @throws {Error} if the name is refused. */
+export async function startSession(name, node) {
+  const getTicket = () => post('/connect', { name, node });
   // The first ticket is fetched before the client exists, so that the form can show a refused name.
-  let ticket = await post('/connect', { name, node: wanted });
+  let ticket = await getTicket();
   const session = { name, node: ticket.node };
   session.client = connect({
     // Called for each attempt: gets a new ticket for a running node.
     async url() {
-      const { node, url } = ticket ?? (await post('/connect', { name, node: wanted }));
+      const { node, url } = ticket ?? (await getTicket());
       ticket = undefined;
       session.node = node;
       return url;
@@ -39,7 +40,7 @@ export async function startSession(name, wanted) {
     timeout: 20_000,
   });
   noteConnections(session);
-  sessionStorage.setItem('user', JSON.stringify({ name, node: wanted }));
+  sessionStorage.setItem('user', JSON.stringify({ name, node }));
   return session;
 }
 
@@ -53,6 +54,7 @@ export function endSession({ client }) {
 function noteConnections(session) {
   let lostAt;
   const why = ({ code, reason }) => CLOSED[code] ?? (reason || 'the server did not say why');
+  const seconds = (ms) => `${(ms / 1_000).toFixed(1)} s`;
   session.client.on('open', ({ reconnected }) => {
     if (reconnected) note('good', `Back, on ${session.node} after ${seconds(Date.now() - lostAt)}`);
     else note('good', `Connected to ${session.node}`);

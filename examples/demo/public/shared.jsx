@@ -1,17 +1,7 @@
 // Parts that several panels use.
 import { useEffect, useState, useSyncExternalStore } from 'react';
 
-/** A user's avatar: the first letter, in a colour derived from the name. */
-export function Face({ name }) {
-  let hue = 0;
-  for (const char of name) hue = (hue * 31 + char.codePointAt(0) * 7) % 360;
-  return (
-    <span className="face" aria-hidden="true" style={{ '--hue': hue }}>
-      {[...name][0] ?? '?'}
-    </span>
-  );
-}
-
+export const Button = (props) => <button type="button" {...props} />;
 export const Dot = () => <span className="dot" aria-hidden="true" />;
 
 /** An icon of one path. */
@@ -21,45 +11,43 @@ export const Icon = ({ path }) => (
   </svg>
 );
 
-/** A link that opens the demo in another tab, where another user can sign in. */
-export const SecondTab = ({ children }) => (
-  <a href="/" target="_blank" rel="noopener">
-    {children}
-  </a>
-);
-
-export const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
-
-/** `a, b and c` */
-export const list = (names) => new Intl.ListFormat('en-GB').format(names);
-
-export const seconds = (ms) => `${(ms / 1_000).toFixed(1)} s`;
-
-export function clock(at, options = { timeStyle: 'short' }) {
-  return new Date(at).toLocaleTimeString([], { ...options, hourCycle: 'h23' });
+/** A user's avatar: the first letter, in a colour derived from the name. */
+export function Face({ name = '?' }) {
+  const hue = [...name].reduce((hue, char) => (hue * 31 + char.codePointAt(0) * 7) % 360, 0);
+  return (
+    <span className="face" aria-hidden="true" style={{ '--hue': hue }}>
+      {[...name][0]}
+    </span>
+  );
 }
 
-/** Items that any module adds, newest first. Components read them by `use`. */
-function createFeed(limit, lifetime = Infinity) {
+/** A link that opens the demo in another tab, where another user can sign in. */
+export const SecondTab = (props) => <a href="/" target="_blank" rel="noopener" {...props} />;
+
+export const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
+/** `a, b and c` */
+export const list = (names) => new Intl.ListFormat('en-GB').format(names);
+export const clock = (at, timeStyle = 'short') =>
+  new Date(at).toLocaleTimeString([], { timeStyle, hourCycle: 'h23' });
+
+/** A list that any module adds to, newest first. Components read it by `use`. */
+function createFeed(limit, lifetime) {
   let items = [];
   let serial = 0;
   const listeners = new Set();
   const set = (next) => {
-    items = next.slice(0, limit);
+    items = next;
     for (const listener of listeners) listener();
   };
   const subscribe = (listener) => {
     listeners.add(listener);
     return () => listeners.delete(listener);
   };
-  return {
-    use: () => useSyncExternalStore(subscribe, () => items),
-    add(item) {
-      const added = { ...item, key: ++serial, at: Date.now() };
-      set([added, ...items]);
-      if (lifetime < Infinity) setTimeout(() => set(items.filter((each) => each !== added)), lifetime);
-    },
+  const add = (item) => {
+    set([{ ...item, key: ++serial, at: Date.now() }, ...items].slice(0, limit));
+    if (lifetime) setTimeout(() => set(items.slice(0, -1)), lifetime);
   };
+  return { add, use: () => useSyncExternalStore(subscribe, () => items) };
 }
 
 const timeline = createFeed(30);
@@ -67,7 +55,7 @@ export const useTimeline = timeline.use;
 /** Adds an entry to the timeline of this connection. `kind`: good, bad or wait. */
 export const note = (kind, text) => timeline.add({ kind, text });
 
-const toasts = createFeed(5, 5_000);
+const toasts = createFeed(Infinity, 5_000);
 export const toast = (text) => toasts.add({ text });
 export const Toasts = () => (
   <div id="toasts" role="status">
@@ -99,11 +87,8 @@ export function useIsVisible(ref) {
 
 /** Sends a POST to the front. @throws {Error} with the message of the front. */
 export async function post(path, body = {}) {
-  const response = await fetch(path, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(body),
-  });
+  const headers = { 'content-type': 'application/json' };
+  const response = await fetch(path, { method: 'POST', headers, body: JSON.stringify(body) });
   const result = await response.json();
   if (!response.ok) throw new Error(result.error);
   return result;
