@@ -44,7 +44,7 @@ export async function createFront({ nodes, presence, pubsub, secret, freeze, sig
   app.use((request, response, next) => {
     response.set(HEADERS);
     if (request.method === 'GET' || isSameOrigin(request)) next();
-    else throw new HttpError(403, 'this request must come from the demo page');
+    else throw httpError(403, 'this request must come from the demo page');
   });
   app.use(express.static(PAGE));
   app.get('/page.js', (_, response) => response.type('js').send(script));
@@ -57,7 +57,7 @@ export async function createFront({ nodes, presence, pubsub, secret, freeze, sig
   app.get('/presence', async ({ query }, response) => {
     const users = [query.user ?? []].flat();
     if (users.length === 0 || users.length > MAX_LOOKUP) {
-      throw new HttpError(400, `name 1 to ${MAX_LOOKUP} users: /presence?user=alice&user=bob`);
+      throw httpError(400, `name 1 to ${MAX_LOOKUP} users: /presence?user=alice&user=bob`);
     }
     // One round trip for all users. Unknown users are missing from the map.
     const found = await presence.getMultiplePresence(users);
@@ -70,12 +70,11 @@ export async function createFront({ nodes, presence, pubsub, secret, freeze, sig
   // application would authenticate the user first.
   app.post('/connect', ({ body }, response) => {
     const { name, node } = Object(body);
-    if (!isName(name))
-      throw new HttpError(400, 'A name is 1 to 24 letters, digits, hyphens and underscores.');
+    if (!isName(name)) throw httpError(400, 'A name is 1 to 24 letters, digits, hyphens and underscores.');
     const up = nodes.list().filter((each) => each.up);
     const [leastLoaded] = up.toSorted((a, b) => (load.get(a.name) ?? 0) - (load.get(b.name) ?? 0));
     const chosen = up.find((each) => each.name === node) ?? leastLoaded;
-    if (chosen === undefined) throw new HttpError(503, 'No node is running.');
+    if (chosen === undefined) throw httpError(503, 'No node is running.');
     response.json({
       node: chosen.name,
       url: `/nodes/${chosen.name}/socket?ticket=${issueTicket(secret, name)}`,
@@ -83,7 +82,8 @@ export async function createFront({ nodes, presence, pubsub, secret, freeze, sig
   });
 
   app.post('/nodes/:name/:action', async ({ params: { name, action } }, response, next) => {
-    if (!nodes.has(name) || !['kill', 'start', 'restart'].includes(action)) return next();
+    const isNode = nodes.list().some((node) => node.name === name);
+    if (!isNode || !['kill', 'start', 'restart'].includes(action)) return next();
     await nodes[action](name);
     response.json({});
   });
@@ -91,7 +91,7 @@ export async function createFront({ nodes, presence, pubsub, secret, freeze, sig
   app.post('/redis/freeze', ({ body }, response, next) => {
     if (freeze === undefined) return next();
     const { ms } = Object(body);
-    if (!(ms > 0 && ms <= MAX_FREEZE)) throw new HttpError(400, `ms: up to ${MAX_FREEZE}`);
+    if (!(ms > 0 && ms <= MAX_FREEZE)) throw httpError(400, `ms: up to ${MAX_FREEZE}`);
     freeze.begin();
     clearTimeout(thaw);
     thaw = setTimeout(freeze.end, ms);
@@ -99,11 +99,11 @@ export async function createFront({ nodes, presence, pubsub, secret, freeze, sig
   });
 
   const refuse = () => {
-    throw new HttpError(405, 'this method is not possible here');
+    throw httpError(405, 'this method is not possible here');
   };
   app.get(['/connect', '/nodes/:name/:action', '/redis/freeze'], refuse).post('/', refuse);
   app.use(() => {
-    throw new HttpError(404, 'not found');
+    throw httpError(404, 'not found');
   });
   app.use((error, _request, response, _next) => {
     const isInvalid = isRollcallError(error) && error.code === 'ERR_INVALID_ARGUMENT';
@@ -122,14 +122,13 @@ export async function createFront({ nodes, presence, pubsub, secret, freeze, sig
   });
 }
 
-/** An error that is answered with its status. */
-class HttpError extends Error {
-  /** @param {number} status @param {string} message */
-  constructor(status, message) {
-    super(message);
-    this.status = status;
-  }
-}
+/**
+ * An error that is answered with its status.
+ *
+ * @param {number} status
+ * @param {string} message
+ */
+const httpError = (status, message) => Object.assign(new Error(message), { status });
 
 /**
  * The script of the page: one file with all that it imports, such as React and `rollcall/react`.

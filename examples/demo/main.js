@@ -17,7 +17,7 @@ import { once } from 'node:events';
 import { closeOnSignals, createRollcall } from 'rollcall';
 import { embeddedBackend, ownBackend, realBackend } from './backends.js';
 import { createFront } from './front.js';
-import { Nodes } from './nodes.js';
+import { createNodes } from './nodes.js';
 import { describeRedis } from './redis.js';
 import { NODES, options, publishEverySecond, ROOMS } from './settings.js';
 
@@ -61,7 +61,7 @@ async function main() {
     online: await presence.getOnlineCount(),
     rooms: Object.fromEntries(await presence.getRoomCounts(ROOMS)),
   }));
-  const nodes = new Nodes(NODES, launch, reporter.publishNow);
+  const nodes = createNodes(NODES, launch, reporter.publishNow);
   const ended = new AbortController();
   const server = await createFront({ nodes, presence, pubsub, secret, freeze, signal: ended.signal });
   await once(server.listen(Number(PORT), host), 'listening');

@@ -1,80 +1,59 @@
 // @ts-check
 
-/** Starts, restarts and kills the nodes of the demo. */
-export class Nodes {
-  /** @type {Map<string, Promise<void>>} */
-  #starting = new Map();
+/** @typedef {ReturnType<typeof createNodes>} Nodes */
+
+/**
+ * Starts, restarts and kills the nodes of the demo.
+ *
+ * @param {readonly string[]} names
+ * @param {import('./backends.js').Launch} launch
+ * @param {() => void} onChange called when a node starts or ends
+ */
+export function createNodes(names, launch, onChange) {
   /** @type {Map<string, import('./backends.js').RunningNode>} */
-  #running = new Map();
-  #names;
-  #launch;
-  #onChange;
+  const running = new Map();
+  /** @type {Map<string, Promise<void>>} */
+  const starting = new Map();
 
-  /**
-   * @param {readonly string[]} names
-   * @param {import('./backends.js').Launch} launch
-   * @param {() => void} onChange called when a node starts or ends
-   */
-  constructor(names, launch, onChange) {
-    this.#names = names;
-    this.#launch = launch;
-    this.#onChange = onChange;
-  }
+  /** @param {string} name */
+  const remove = (name) => void (running.delete(name) && onChange());
 
-  list() {
-    return this.#names.map((name) => ({ name, up: this.#running.has(name) }));
+  /** @param {string} name */
+  async function launchNode(name) {
+    let hasExited = false;
+    const node = await launch(name, () => {
+      hasExited = true;
+      remove(name);
+    });
+    if (!hasExited) running.set(name, node);
+    onChange();
   }
 
   /** @param {string} name */
-  has(name) {
-    return this.#names.includes(name);
+  async function start(name) {
+    if (running.has(name)) return;
+    const launching = starting.get(name) ?? launchNode(name);
+    starting.set(name, launching);
+    await launching.finally(() => starting.delete(name));
   }
 
   /** @param {string} name */
-  port(name) {
-    return this.#running.get(name)?.port;
-  }
-
-  /** @param {string} name */
-  async start(name) {
-    if (this.#running.has(name)) return;
-    const starting = this.#starting.get(name) ?? this.#start(name);
-    this.#starting.set(name, starting);
-    await starting.finally(() => this.#starting.delete(name));
-  }
-
-  /** @param {string} name */
-  kill(name) {
-    this.#running.get(name)?.kill();
-  }
-
-  /** @param {string} name */
-  async restart(name) {
-    await this.stop(name);
-    await this.start(name);
-  }
-
-  /** @param {string} name */
-  async stop(name) {
-    const node = this.#running.get(name);
+  async function stop(name) {
+    const node = running.get(name);
     // No further clients are assigned to it.
-    this.#onExit(name);
+    remove(name);
     await node?.stop();
   }
 
-  /** @param {string} name */
-  async #start(name) {
-    const exited = new AbortController();
-    const node = await this.#launch(name, () => {
-      exited.abort();
-      this.#onExit(name);
-    });
-    if (!exited.signal.aborted) this.#running.set(name, node);
-    this.#onChange();
-  }
-
-  /** @param {string} name */
-  #onExit(name) {
-    if (this.#running.delete(name)) this.#onChange();
-  }
+  return {
+    start,
+    stop,
+    list: () => names.map((name) => ({ name, up: running.has(name) })),
+    /** @param {string} name */
+    port: (name) => running.get(name)?.port,
+    /** @param {string} name */
+    kill: (name) => running.get(name)?.kill(),
+    /** @param {string} name */
+    restart: (name) => stop(name).then(() => start(name)),
+  };
 }

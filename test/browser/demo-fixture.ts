@@ -175,8 +175,10 @@ export async function seesGone(page: Page, name: string): Promise<void> {
   await appears(row(page, name), UNTIL_GONE, 'detached');
 }
 
-/** Watches the list of people for users who are removed from it or shown as offline; returns them. */
+/** Watches the list of two people for users who are removed from it or shown as offline; returns them. */
 export async function watchForLoss(page: Page): Promise<() => Promise<string[]>> {
+  // Users of an earlier test stay in the room for their grace.
+  await appears(page.getByRole('heading', { name: 'People here: 2' }), UNTIL_GONE);
   await page.evaluate(`{
     const lost = (window.lost = []);
     const list = document.querySelector('#people ul');
