@@ -94,8 +94,8 @@ export function People({ room, people, self }) {
             <Face name={user} />
             <Dot />
             <span className="name">
+              <b>{user === self ? `${user} (you)` : user}</b>{' '}
               <small className="status">{until ? `busy until ${clock(until)}` : status}</small>
-              <b>{user === self ? `${user} (you)` : user}</b>
               <small>{describe(devices)}</small>
             </span>
             {user !== self && (
