@@ -1,4 +1,4 @@
-import { ConnectionError } from '../internal/errors.js';
+import { ConnectionError, type RollcallError } from '../internal/errors.js';
 
 /** Called with each change; see `connection` of {@link DriverListener}. */
 export type StateListener = (state: 'ready' | 'lost' | 'ended', cause?: Error) => void;
@@ -10,7 +10,7 @@ export type StateListener = (state: 'ready' | 'lost' | 'ended', cause?: Error) =
 export class ConnectionState {
   readonly #client: string;
   readonly #pending = new Set<(error: ConnectionError) => void>();
-  readonly #waiting = new Set<{ resolve: () => void; reject: (error: ConnectionError) => void }>();
+  readonly #waiting = new Set<{ resolve: () => void; reject: (error: RollcallError) => void }>();
   #listener: StateListener | undefined;
   #state: 'new' | 'ready' | 'lost' | 'ended' = 'new';
   #lastError: Error | undefined;
@@ -50,6 +50,13 @@ export class ConnectionState {
   setError(error: unknown): void {
     this.#lastError = error instanceof Error ? error : new Error(String(error));
     if (this.#state !== 'ready') this.#listener?.('lost', this.#lastError);
+  }
+
+  /** Redis accepts connections but refuses this client's settings. Calls of `whenReady` reject; the client may go on trying. */
+  refuse(error: RollcallError): void {
+    this.setError(error);
+    for (const { reject } of this.#waiting) reject(error);
+    this.#waiting.clear();
   }
 
   /** The connection is ready. Calls of `whenReady` resolve. */

@@ -70,18 +70,26 @@ function toDatabase(value: unknown): number {
   return Number.isSafeInteger(database) && database > 0 ? database : 0;
 }
 
-/** The server has no such database. */
-const NO_DATABASE = /^ERR (?:SELECT is not allowed|DB index is out of range)/;
+/** The server has no such database, or does not permit this user to SELECT it. */
+const NO_DATABASE =
+  /^(?:ERR (?:SELECT is not allowed|DB index is out of range)|NOPERM .*\bselect\b|ERR unknown command .*select)/i;
 
-/** Undefined for other errors. */
-export function databaseRefusal(error: Error | undefined, database: number): ConfigurationError | undefined {
-  const refusal = [error, error?.cause].find(
+/** Undefined for other errors, and for database 0. */
+export function databaseRefusal(
+  error: unknown,
+  database: number | undefined,
+): ConfigurationError | undefined {
+  if (database === 0) return undefined;
+  const refusal = [error, (error as Error | undefined)?.cause].find(
     (each): each is Error => each instanceof Error && NO_DATABASE.test(each.message),
   );
-  if (refusal === undefined) return undefined;
+  return refusal && createDatabaseError(refusal, database);
+}
+
+export function createDatabaseError(cause: Error, database: number | undefined): ConfigurationError {
   return new ConfigurationError(
-    `Redis refuses database ${database} (${refusal.message}); on a Cluster only Valkey 9 has several, by the setting cluster-databases`,
-    { cause: refusal },
+    `Redis refuses database ${database ?? 'of the client'} (${cause.message}): the user needs +select and the server a higher setting of databases; on a Cluster only Valkey 9 has several, by the setting cluster-databases`,
+    { cause },
   );
 }
 

@@ -7,7 +7,7 @@ import {
   KEEP_ALIVE,
 } from './cluster-node.js';
 import { ConnectionState } from './connection-state.js';
-import { databaseOf } from './database.js';
+import { createDatabaseError, databaseOf } from './database.js';
 import {
   ALL_CAPABILITIES,
   type Command,
@@ -20,7 +20,7 @@ import {
   type Reply,
   type SubscriptionKind,
 } from './driver.js';
-import { settleReplies, toRollcallError } from './replies.js';
+import { isServerError, settleReplies, toRollcallError } from './replies.js';
 import { assertNotReplica, isReplicaError, RoleMonitor } from './role-monitor.js';
 import { ScriptRunner } from './script.js';
 import { isReplicaRole } from './server-info.js';
@@ -58,6 +58,8 @@ type ListenerMap = Record<string, (...args: never[]) => void>;
 /** The part of the client in use. The client's own types have too many overloads. */
 export interface IoredisLike {
   readonly status: string;
+  /** The database that the client asked for last. */
+  readonly condition?: { readonly select?: number } | null;
   /** Fields of INFO, read by the client's own check that the server is ready. */
   readonly serverInfo?: { readonly role?: string; readonly run_id?: string };
   readonly options?: {
@@ -94,7 +96,12 @@ export function isIoredisClient(value: object): value is IoredisClient {
 const REVIVAL_DELAY = 100;
 
 /** Runs until the returned function is called. */
-function trackConnectionState(client: IoredisLike, state: ConnectionState, monitor: RoleMonitor): () => void {
+function trackConnectionState(
+  client: IoredisLike,
+  state: ConnectionState,
+  monitor: RoleMonitor,
+  handleReady: () => void,
+): () => void {
   let closed = false;
   let revival: Timer | undefined;
   const lost = (change: () => void) => () => {
@@ -123,7 +130,7 @@ function trackConnectionState(client: IoredisLike, state: ConnectionState, monit
         closed = false;
       },
     ],
-    ['ready', () => monitor.handleReady()],
+    ['ready', handleReady],
     ['error', (error: never) => state.setError(error)],
     [
       'close',
@@ -167,6 +174,8 @@ export class IoredisDriver implements Driver {
   #classic: Subscriber | undefined;
   /** Separate, because classic and sharded subscriptions on one ioredis connection lose messages. */
   #sharded: Subscriber | undefined;
+  /** The stream on which the database was selected. */
+  #selectedOn: unknown = Symbol('none');
   #closed = false;
 
   constructor(client: IoredisClient) {
@@ -174,7 +183,7 @@ export class IoredisDriver implements Driver {
     this.database = databaseOf(client);
     this.#monitor = new RoleMonitor(
       {
-        isReady: () => this.#client.status === 'ready',
+        isReady: () => this.#connectionReady,
         info: (sections) => Promise.all(sections.map((section) => this.#client.call('INFO', section))),
         keepAlive: () => pipeline(this.#client, [KEEP_ALIVE], false),
         received: () => this.#client.stream?.bytesRead,
@@ -193,11 +202,42 @@ export class IoredisDriver implements Driver {
         master: (runId) => this.#eachSubscriber((subscriber) => subscriber.followMaster(runId)),
       },
     );
-    this.#untrack = trackConnectionState(this.#client, this.#commands, this.#monitor);
+    this.#untrack = trackConnectionState(
+      this.#client,
+      this.#commands,
+      this.#monitor,
+      () => void this.#handleReady(),
+    );
   }
 
   get ready(): boolean {
-    return !this.#closed && this.#client.status === 'ready' && this.#monitor.usable;
+    return !this.#closed && this.#connectionReady && this.#monitor.usable;
+  }
+
+  /** Before its database is selected, the connection would use database 0. */
+  get #connectionReady(): boolean {
+    const { status, stream } = this.#client;
+    return status === 'ready' && (this.database === 0 || this.#selectedOn === stream);
+  }
+
+  async #handleReady(): Promise<void> {
+    if (await this.#select()) this.#monitor.handleReady();
+  }
+
+  /** Where its own SELECT is refused, the client goes on in database 0. */
+  async #select(): Promise<boolean> {
+    const { stream, condition } = this.#client;
+    if (this.#connectionReady) return true;
+    try {
+      // A database that the owner has selected since stays.
+      if ((condition?.select ?? this.database) === this.database)
+        await this.#client.call('SELECT', String(this.database));
+    } catch (error) {
+      if (isServerError(error)) this.#commands.refuse(createDatabaseError(error, this.database));
+      return false;
+    }
+    this.#selectedOn = stream;
+    return this.#connectionReady;
   }
 
   attach(listener: DriverListener): void {
@@ -205,6 +245,8 @@ export class IoredisDriver implements Driver {
       if (state !== 'ready') this.#scripts.reset();
       listener.connection(state, cause);
     });
+    // Its event was emitted before this driver existed.
+    if (this.#client.status === 'ready') void this.#handleReady();
     const open: PubSubConnectionFactory = (events) => createPubSubConnection(this.#client, events);
     this.#classic = new Subscriber('ioredis', open, listener);
     this.#sharded = new Subscriber('ioredis', open, listener);
@@ -212,7 +254,10 @@ export class IoredisDriver implements Driver {
 
   async connect(): Promise<void> {
     if (this.ready) return this.#commands.up();
-    await connectClient(this.#client, this.#commands);
+    const connected = connectClient(this.#client, this.#commands);
+    // Its database was refused.
+    if (this.#client.status === 'ready' && !this.#connectionReady) void this.#handleReady();
+    await connected;
   }
 
   async execute(commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {

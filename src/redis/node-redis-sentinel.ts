@@ -3,6 +3,7 @@ import { ConnectionError, UnsupportedError } from '../internal/errors.js';
 import { ClusterNode, CONNECT_DEADLINE, sleep, withNodeTimeout } from './cluster-node.js';
 import { isRetryableError } from './cluster-slots.js';
 import { ConnectionState } from './connection-state.js';
+import { databaseRefusal } from './database.js';
 import {
   ALL_CAPABILITIES,
   type Command,
@@ -202,7 +203,9 @@ export class NodeRedisSentinelDriver implements Driver {
         this.#node = node;
         return this.#state.up();
       } catch (error) {
-        this.#state.setError(error);
+        const refusal = databaseRefusal(error, undefined);
+        if (refusal === undefined) this.#state.setError(error);
+        else this.#state.refuse(refusal);
         await sleep(backoff(systemClock, attempt, FIRST_RETRY_DELAY, MAX_RETRY_DELAY));
       }
     }

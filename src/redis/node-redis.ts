@@ -7,7 +7,7 @@ import {
   KEEP_ALIVE,
 } from './cluster-node.js';
 import { ConnectionState } from './connection-state.js';
-import { databaseOf } from './database.js';
+import { databaseOf, databaseRefusal } from './database.js';
 import {
   ALL_CAPABILITIES,
   type Command,
@@ -130,7 +130,10 @@ function trackConnectionState(
       (error) => {
         // To leave a replica, rollcall closes the connection itself: that the server is a replica stays the reason.
         const closedByUs = !monitor.usable && messageOf(error) === 'Socket closed unexpectedly';
-        if (!client.isReady && !closedByUs) state.setError(error);
+        if (client.isReady || closedByUs) return;
+        const refusal = databaseRefusal(error, databaseOf(client));
+        if (refusal === undefined) state.setError(error);
+        else state.refuse(refusal);
       },
     ],
     [
@@ -224,6 +227,8 @@ export class NodeRedisDriver implements Driver {
       if (state !== 'ready') this.#scripts.reset();
       listener.connection(state, cause);
     });
+    // Its event was emitted before this driver existed.
+    if (this.#given.isReady) this.#monitor.handleReady();
     this.#subscriber = new Subscriber(
       'node-redis',
       (events) => createPubSubConnection(this.#given, events),

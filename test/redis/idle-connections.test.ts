@@ -25,6 +25,7 @@ afterAll(() => server.stop());
 
 interface OwnClient {
   client: RedisClient;
+  connect(): Promise<unknown>;
   ping(): Promise<unknown>;
   end(): void;
 }
@@ -34,14 +35,24 @@ const clients: [name: string, open: (port: number) => OwnClient][] = [
     'node-redis',
     (port) => {
       const client = createClient({ url: `redis://${host}:${port}` });
-      return { client, ping: () => client.ping(), end: () => client.destroy() };
+      return {
+        client,
+        connect: () => client.connect(),
+        ping: () => client.ping(),
+        end: () => client.destroy(),
+      };
     },
   ],
   [
     'ioredis',
     (port) => {
       const client = new Redis(port, host);
-      return { client, ping: () => client.ping(), end: () => client.disconnect() };
+      return {
+        client,
+        connect: () => client.ping(),
+        ping: () => client.ping(),
+        end: () => client.disconnect(),
+      };
     },
   ],
 ];
@@ -49,8 +60,10 @@ const clients: [name: string, open: (port: number) => OwnClient][] = [
 describe.concurrent.each(clients)('with %s, whose idle connections are dropped', (name, open) => {
   async function start() {
     const proxy: NumbProxy = await startNumbProxy(server.port);
-    const { client, ping, end } = open(proxy.port);
+    const { client, connect, ping, end } = open(proxy.port);
     (client as unknown as EventEmitter).on('error', () => {});
+    // A client that is connected before is checked as well.
+    await connect();
     const errors: Error[] = [];
     const { pubsub, close } = createRollcall({
       redis: client,
