@@ -105,6 +105,19 @@ export async function startRedisSentinel(options: RedisSentinelOptions = {}): Pr
   }
 }
 
+/** A sentinel alone, with lines of its configuration file. */
+export function startSentinel(rules: readonly string[]): Promise<SentinelProcess> {
+  return Sentinel.start(rules);
+}
+
+/** One sentinel, for tests that start the servers themselves. */
+export interface SentinelProcess {
+  readonly port: number;
+  cli(...args: string[]): Promise<Reply>;
+  /** Safe to call twice. */
+  stop(): Promise<void>;
+}
+
 /**
  * One sentinel. It keeps its state in its configuration file, which redis-server takes only as its
  * first argument; that is why it is not started as the servers are.
