@@ -16,6 +16,8 @@ export interface NumbProxy {
    * its data from then on.
    */
   dropIdle(ms: number, how: 'close' | 'silence', kind?: 'subscribed' | 'other'): void;
+  /** Open connections that `dropIdle` has not dropped yet. */
+  readonly awaitingDrop: number;
   /** Connections that `dropIdle` has dropped. */
   readonly dropped: number;
   stop(): Promise<void>;
@@ -29,7 +31,8 @@ interface Wire {
   idle: { readonly how: 'close' | 'silence'; readonly timer: NodeJS.Timeout } | undefined;
 }
 
-const SUBSCRIBE = /\r\n[ps]?subscribe\r\n/i;
+/** The command, not an argument such as that of COMMAND INFO. */
+const SUBSCRIBE = /\*\d+\r\n\$\d+\r\n[ps]?subscribe\r\n/i;
 
 /** Starts one for the server on `port`. */
 export async function startNumbProxy(port: number): Promise<NumbProxy> {
@@ -90,6 +93,9 @@ export async function startNumbProxy(port: number): Promise<NumbProxy> {
         if (kind !== undefined && wire.subscribed !== (kind === 'subscribed')) continue;
         wire.idle = { how, timer: setTimeout(() => drop(wire), ms) };
       }
+    },
+    get awaitingDrop() {
+      return [...wires].filter(({ idle, numb }) => idle !== undefined && !numb).length;
     },
     get dropped() {
       return dropped;
