@@ -161,7 +161,7 @@ export const workloads = [
     quickCount: 4_000,
     targets: [
       { side: 'client', against: 'client', atMost: 1.05 },
-      { side: 'client', against: 'graphql', atMost: 0.7, library: 'ioredis' },
+      { side: 'client', against: 'graphql', atMost: 0.5, library: 'ioredis' },
     ],
   }),
   receive({
@@ -238,7 +238,7 @@ export const workloads = [
     count: 10_000,
     quickCount: 3_000,
     expected: () => ({ subscribed: 1_000 }),
-    targets: [{ side: 'client', against: 'client', atMost: 0.5 }],
+    targets: [{ side: 'client', against: 'client', atMost: 0.25 }],
   },
   presence({
     name: 'presence',

@@ -41,9 +41,9 @@ export const heap = {
       findings.push({
         what: 'heap per owned socket',
         library,
-        target: '≤ 500 B',
+        target: '≤ 300 B',
         measured: `${socket.toFixed(0)} B`,
-        met: socket <= 500,
+        met: socket <= 300,
         figures: { bytes: socket },
       });
     }

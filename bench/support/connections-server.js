@@ -1,5 +1,6 @@
 // @ts-check
 // A server of the connections run, of the kind in argv; its parent sends requests.
+import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { createAdapter } from '@socket.io/redis-adapter';
 import { Redis } from 'ioredis';
@@ -20,7 +21,13 @@ const dataOf = (size) => {
   return { text: text.slice(0, size) };
 };
 
-const connect = () => new Redis({ host: '127.0.0.1', port: Number(redisPort) });
+/** @type {Promise<unknown>[]} */
+const connecting = [];
+const connect = () => {
+  const client = new Redis({ host: '127.0.0.1', port: Number(redisPort) });
+  connecting.push(once(client, 'ready'));
+  return client;
+};
 
 /** @typedef {{ broadcast(room: string, size: number): unknown, open(): number }} ConnectionsServer */
 
@@ -142,7 +149,7 @@ function bareEventStreams(server) {
     const event = `event: ${channel}\ndata: ${payload}\n\n`;
     for (const response of streams) response.write(event);
   });
-  void subscriber.subscribe('room-0');
+  void once(subscriber, 'ready').then(() => subscriber.subscribe('room-0'));
   server.on('request', (_, response) => {
     response.writeHead(200, {
       'content-type': 'text/event-stream',
@@ -184,6 +191,8 @@ process.on('message', async (/** @type {ServerRequest} */ request) => {
   process.send?.({ cpu: user + system, open: made.open() });
 });
 process.on('disconnect', () => process.exit());
+// A subscriber by hand must not subscribe before.
+await Promise.all(connecting);
 server.listen(0, '127.0.0.1', 4_096, () => {
   process.send?.({ port: /** @type {import('node:net').AddressInfo} */ (server.address()).port });
 });
