@@ -478,6 +478,27 @@ describe('members, infos and typing', () => {
     expect((await all.reconnect()).answer('join', {})).toMatchObject({ members: true });
   });
 
+  test('the number of members is 0 without a join that asks for it, and stays as it was in a room that has ended', async () => {
+    const all = new Harness();
+    const room = all.client.join('lobby', { members: 'count' });
+    const plain = all.client.join('hall');
+    const refused = all.client.join('vault', { members: 'count' });
+    expect([room.count, plain.count, refused.count]).toEqual([0, 0, 0]);
+    const socket = await all.open();
+    socket.answer('join', {});
+    socket.answer('join', {});
+    socket.refuse('join', 'FORBIDDEN');
+    await failure(refused.ready);
+    socket.receive({ type: 'members', room: 'lobby', count: 3, members: [] });
+    // Of rooms that this client is not in.
+    for (const name of ['vault', 'nowhere']) {
+      socket.receive({ type: 'members', room: name, count: 7, members: [] });
+    }
+    expect([room.count, plain.count, refused.count]).toEqual([3, 0, 0]);
+    socket.receive({ type: 'error', room: 'lobby', code: 'KICKED', message: 'spam' });
+    expect([room.state, room.count]).toEqual(['refused', 3]);
+  });
+
   test('a refused list of members is empty and reported, and the room stays joined', async () => {
     const all = new Harness();
     const socket = await all.open();
