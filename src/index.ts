@@ -158,6 +158,7 @@ export type {
   AttachOptions,
   BroadcastOptions,
   DetachOptions,
+  ForgetUserOptions,
   ForgottenUser,
   IdentifyOptions,
   IdentifyRequest,

@@ -6,14 +6,14 @@ import { assertOptions, type OptionNames } from './internal/validate.js';
 import { NotificationService } from './notifications/notification-service.js';
 import type { ForgottenNotifications } from './notifications/options.js';
 import { PRESENCE_OPTION_NAMES } from './presence/option-names.js';
-import type { ForgetOptions, PresenceOptions } from './presence/options.js';
+import type { PresenceOptions } from './presence/options.js';
 import { PresenceService } from './presence/presence-service.js';
 import { PUBSUB_OPTION_NAMES } from './pubsub/option-names.js';
 import type { PubSubOptions } from './pubsub/options.js';
 import { PubSubService } from './pubsub/pubsub-service.js';
 import { looksLikeClient, type RedisClient } from './redis/detect.js';
 import { ROOM_SERVICE_OPTION_NAMES } from './rooms/option-names.js';
-import type { ForgottenUser, RoomServiceOptions } from './rooms/options.js';
+import type { ForgetUserOptions, ForgottenUser, RoomServiceOptions } from './rooms/options.js';
 import { RoomService } from './rooms/room-service.js';
 
 /** Options of {@link createRollcall}; the top-level ones apply to all services. */
@@ -59,12 +59,12 @@ export interface Rollcall<StatusMeta extends Json = Json> {
    * Removes everything about a user from Redis, in all services: presence, rooms, messages to the user, notifications and the
    * read marker. Their connections are closed on all processes, unless `keepSockets`. An unknown user is no error.
    *
-   * Their messages in rooms and their bans stay. So may what `remaining` names, until a later call. Works detached from the
+   * Their messages in rooms stay, except in `messagesIn`; so do their bans. So may what `remaining` names, until a later call. Works detached from the
    * object.
    *
    * @throws as `RoomService.forget`. After an error some of it may be removed: call it again.
    */
-  forget(userId: string, options?: ForgetOptions): Promise<ForgetResult>;
+  forget(userId: string, options?: ForgetUserOptions): Promise<ForgetResult>;
   /** Closes all services. Works detached from the object; idempotent. */
   close(options?: { handoff?: boolean }): Promise<void>;
   /** The same, for `await using`. */
@@ -110,7 +110,7 @@ export function createRollcall<StatusMeta extends Json = Json>(
     await Promise.all([presence.close(closing), pubsub.close()]);
   };
   const notifications = new NotificationService({ rooms });
-  const forget = async (userId: string, forgetting?: ForgetOptions): Promise<ForgetResult> => {
+  const forget = async (userId: string, forgetting?: ForgetUserOptions): Promise<ForgetResult> => {
     const user = await rooms.forget(userId, forgetting);
     const { sockets, removals } = user.remaining;
     return {

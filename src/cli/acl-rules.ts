@@ -19,7 +19,7 @@ const APPLICATION = [
   'multi exec setnx mget pexpire hget hgetall hset hdel hlen hexists hscan',
   'sadd srem scard sismember smembers srandmember sscan',
   'zadd zrem zscore zrange zrangebyscore zscan',
-  'rpush rpushx rpop lindex llen lpos lrange ltrim pexpireat',
+  'rpush rpushx rpop lindex llen lpos lrange lset ltrim pexpireat',
   'info config|get',
 ];
 
@@ -167,6 +167,7 @@ const ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
   lindex: ['0'],
   lpos: ['0'],
   lrange: ['0', '0'],
+  lset: ['0', '0'],
   ltrim: ['0', '0'],
 };
 

@@ -30,6 +30,11 @@ export const forget: CliCommand = {
     wait: { type: 'string', help: 'for how many ms to repeat it until nothing remains (default: 0)' },
     reason: { type: 'string', help: 'the reason of the close frame (default: none)' },
     'keep-sockets': { type: 'boolean', help: 'leave the user connected; presence and rooms stay, too' },
+    'messages-in': {
+      type: 'string',
+      multiple: true,
+      help: 'remove the messages from the user in the history of this room; may be repeated',
+    },
     yes: { type: 'boolean', help: 'do not ask' },
     'pubsub-prefix': ROOM_SERVICE_OPTIONS['pubsub-prefix'] as CliCommand['options'][string],
   },
@@ -85,6 +90,7 @@ async function forgetOnce(
     return await rollcall.forget(userId, {
       keepSockets: values['keep-sockets'] === true,
       reason: String(values['reason'] ?? ''),
+      messagesIn: (values['messages-in'] ?? []) as string[],
     });
   } finally {
     await rollcall.close();
@@ -101,6 +107,7 @@ function merge(earlier: ForgetResult, later: ForgetResult): ForgetResult {
     messages: earlier.messages || later.messages,
     notifications: earlier.notifications || later.notifications,
     readMarker: earlier.readMarker || later.readMarker,
+    removedMessages: earlier.removedMessages + later.removedMessages,
     remaining: later.remaining,
     complete: later.complete,
   };
@@ -116,6 +123,7 @@ function describe(userId: string, result: ForgetResult, lease: number): string[]
     ...(result.messages ? ['messages'] : []),
     ...(result.notifications ? ['notifications'] : []),
     ...(result.readMarker ? ['the read marker'] : []),
+    ...(result.removedMessages > 0 ? [`${countOf(result.removedMessages, 'message')} in rooms`] : []),
   ];
   const first =
     removed.length === 0 ? `${name}: nothing was stored` : `${name}: removed ${removed.join(', ')}`;

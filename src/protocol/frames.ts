@@ -21,6 +21,9 @@ export const KICK_EVENT = '$kick';
 /** Between servers, to end what a user may no longer see; never sent to clients. */
 export const REVOKE_EVENT = '$revoke';
 
+/** In the place of a message that was removed from a history. */
+export const REMOVED_EVENT = '$removed';
+
 /** Data of {@link TYPING_EVENT}. */
 export interface TypingData {
   /** In ms, unless the event is repeated; 0: stopped. */

@@ -1,5 +1,7 @@
 import type { HistoryOptions } from '../history/append.js';
 import { historyKeys } from '../history/keys.js';
+import type { Position } from '../history/position.js';
+import { replaceCall } from '../history/replace.js';
 import { onAbort } from '../internal/abort.js';
 import { bindAsyncContext } from '../internal/async-context.js';
 import type { Codec } from '../internal/codec.js';
@@ -330,6 +332,21 @@ export class PubSubService {
     const command = ['DEL', messages, lastPosition, ...idempotencyKeys] as const;
     const [deleted] = await this.execute('deleteHistory', [command]);
     return Number(deleted) > 0;
+  }
+
+  /**
+   * @internal Replaces the payloads of stored messages, at most 100. Positions, and what `since` and discontinuities tell, stay.
+   * Resolves with the number of messages.
+   */
+  async replaceInHistory<T>(
+    channel: ChannelLike<never, T>,
+    positions: readonly Position[],
+    payload: string,
+  ): Promise<number> {
+    this.#assertOpen();
+    const call = replaceCall(this.#channel(channel, {}).name, positions, payload);
+    const [replaced] = await this.execute('forget', [call]);
+    return Number(replaced);
   }
 
   /**

@@ -3,6 +3,7 @@ import type {
   AttachOptions,
   BroadcastOptions,
   DetachOptions,
+  ForgetUserOptions,
   IdentifyOptions,
   JoinOptions,
   KickOptions,
@@ -34,6 +35,12 @@ export const ATTACH_OPTION_NAMES: OptionNames<AttachOptions> = {
   meta: true,
   since: true,
   visible: true,
+};
+
+export const FORGET_USER_OPTION_NAMES: OptionNames<ForgetUserOptions> = {
+  keepSockets: true,
+  reason: true,
+  messagesIn: true,
 };
 
 export const DETACH_OPTION_NAMES: OptionNames<DetachOptions> = {

@@ -3,7 +3,7 @@ import type { Position } from '../history/position.js';
 import type { Clock } from '../internal/clock.js';
 import type { Json } from '../internal/codec.js';
 import type { ErrorListener } from '../internal/diagnostics.js';
-import type { ForgottenPresence } from '../presence/options.js';
+import type { ForgetOptions, ForgottenPresence } from '../presence/options.js';
 import type { PresenceService } from '../presence/presence-service.js';
 import type { Status } from '../presence/types.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
@@ -179,10 +179,21 @@ export interface RevokeOptions {
   members?: Iterable<string>;
 }
 
+/** Options of `RoomService.forget`. */
+export interface ForgetUserOptions extends ForgetOptions {
+  /**
+   * Rooms in whose histories the messages from the user are removed, as by `removeMessages`. Their names are yours to know:
+   * nothing in Redis leads from a user to these rooms. @default none: the messages stay
+   */
+  messagesIn?: Iterable<string>;
+}
+
 /** Result of `RoomService.forget`. */
 export interface ForgottenUser extends ForgottenPresence {
   /** There were stored messages to the user, or their last position. */
   readonly messages: boolean;
+  /** Number of messages from the user that were removed in `messagesIn`. */
+  readonly removedMessages: number;
 }
 
 /** Options of `detach`. */

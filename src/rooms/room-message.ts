@@ -8,6 +8,7 @@ import {
   type MembersFrame,
   type PositionFrame,
   type PresenceFrame,
+  REMOVED_EVENT,
   REVOKE_EVENT,
 } from '../protocol/frames.js';
 import type { MessageContext } from '../pubsub/message-context.js';
@@ -31,7 +32,7 @@ export interface RoomEvent {
 
 /** An event for peers, parsed on demand. */
 export class RoomMessage {
-  /** An event between servers: peers receive only its position. */
+  /** An event between servers, or a removed message: peers receive only its position. */
   readonly internal: boolean;
   #parsed: RoomEvent | undefined;
 
@@ -76,7 +77,7 @@ export class RoomMessage {
 
 const EVENT_PREFIX = '{"event":"';
 const OWN_EVENT = `${EVENT_PREFIX}$`;
-const INTERNAL_EVENTS = [DISCONNECT_EVENT, KICK_EVENT, REVOKE_EVENT];
+const INTERNAL_EVENTS = [DISCONNECT_EVENT, KICK_EVENT, REMOVED_EVENT, REVOKE_EVENT];
 /** May be data, or written by another program: only parsing shows which. */
 const LATE_EXCEPT = '"except"';
 const EXCEPT_PREFIX = /^\{"except":("(?:[^"\\]|\\.)*"),(?="event":")/;

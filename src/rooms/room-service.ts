@@ -12,9 +12,9 @@ import {
   numberOption,
 } from '../internal/validate.js';
 import { assertVisible } from '../internal/viewer-filter.js';
-import type { ForgetOptions, ForgottenPresence } from '../presence/options.js';
+import type { ForgottenPresence } from '../presence/options.js';
 import type { PresenceService } from '../presence/presence-service.js';
-import { parseForgetOptions } from '../presence/validate.js';
+import { parseForgetOptions, toIdSet } from '../presence/validate.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import { DISCONNECT_EVENT, KICK_EVENT, REVOKE_EVENT, TYPING_EVENT } from '../protocol/frames.js';
 import { type ChannelOptions, type ChannelRef, defineChannel } from '../pubsub/channel-definition.js';
@@ -28,6 +28,7 @@ import { MemberFeeds } from './member-feeds.js';
 import {
   ATTACH_OPTION_NAMES,
   BROADCAST_OPTION_NAMES,
+  FORGET_USER_OPTION_NAMES,
   KICK_OPTION_NAMES,
   REVOKE_OPTION_NAMES,
   ROOM_SERVICE_OPTION_NAMES,
@@ -36,6 +37,7 @@ import type {
   AttachOptions,
   BroadcastOptions,
   DetachOptions,
+  ForgetUserOptions,
   ForgottenUser,
   KickOptions,
   RevokeOptions,
@@ -44,6 +46,7 @@ import type {
 } from './options.js';
 import type { Peer } from './peer-writer.js';
 import { PresenceFeed } from './presence-feed.js';
+import { removeMessages } from './remove-messages.js';
 import type { RoomContext } from './room-context.js';
 import { isEvent, MessageParser, type RoomEvent } from './room-message.js';
 import { RoomSocket } from './room-socket.js';
@@ -269,16 +272,19 @@ export class RoomService {
 
   /**
    * Removes what is stored of a user: messages to them, and everything of `PresenceService.forget`. Their connections are closed
-   * on all processes with 4403, unless `keepSockets`. Their messages in rooms and their bans stay. `Rollcall.forget`
-   * covers notifications, too.
+   * on all processes with 4403, unless `keepSockets`. Their messages in rooms stay, except in `messagesIn`; so do their bans.
+   * `Rollcall.forget` covers notifications, too.
    *
-   * @throws as `PresenceService.forget` and `PubSubService.deleteHistory`. After an error some of it may be removed: call it
-   * again.
+   * @throws as `PresenceService.forget`, `PubSubService.deleteHistory` and {@link removeMessages}. After an error some of it may be
+   * removed: call it again.
    */
-  async forget(userId: string, options: ForgetOptions = {}): Promise<ForgottenUser> {
+  async forget(userId: string, options: ForgetUserOptions = {}): Promise<ForgottenUser> {
     this.#assertOpen();
     assertName('userId', userId);
-    const { keepSockets, reason } = parseForgetOptions(options);
+    assertOptions('options', options, FORGET_USER_OPTION_NAMES);
+    const { messagesIn = [], ...others } = options;
+    const { keepSockets, reason } = parseForgetOptions(others);
+    const rooms = toIdSet('messagesIn', 'room', messagesIn);
     const channel = this.#channels.user(userId);
     if (this.presence === undefined && !keepSockets) {
       const event = { event: DISCONNECT_EVENT, data: { reason } };
@@ -287,8 +293,28 @@ export class RoomService {
     }
     // Presence also notifies the owners of the sockets. Without a second notification no owner removes a socket by itself, and
     // takes the missing record for lost.
-    const presence = (await this.presence?.forget(userId, options)) ?? NOTHING_FORGOTTEN;
-    return { ...presence, messages: await this.pubsub.deleteHistory(channel) };
+    const presence = (await this.presence?.forget(userId, others)) ?? NOTHING_FORGOTTEN;
+    const messages = await this.pubsub.deleteHistory(channel);
+    let removedMessages = 0;
+    // After the connections are closed, and one room at a time, which bounds the load.
+    for (const room of rooms) removedMessages += await this.removeMessages(room, userId);
+    return { ...presence, messages, removedMessages };
+  }
+
+  /**
+   * Removes the messages from a user (`from`) in the history of a room. An empty event between servers takes the place of each, so
+   * that positions stay, and clients that recover find neither a gap nor the message. Clients that have received a
+   * message keep it. Reads the whole history, 100 messages at a time. An unknown room or user is no error.
+   *
+   * @returns the number of messages that the call has removed.
+   * @throws {@link InvalidArgumentError} for a bad name; all errors of `PubSubService.history`. After an error some may be removed:
+   * call it again.
+   */
+  async removeMessages(room: string, userId: string): Promise<number> {
+    this.#assertOpen();
+    assertName('room', room);
+    assertName('userId', userId);
+    return removeMessages(this.pubsub, this.#channels.room(room), userId);
   }
 
   /**

@@ -142,6 +142,8 @@ const flows: Readonly<Record<string, (stage: AclFixture) => Promise<void>>> = {
     const since = messages[0]?.position as string;
     const { unrecovered } = await two.pubsub.recover({ channels: { 'news:kept': since } });
     expect(unrecovered).toEqual([]);
+    // As rooms.removeMessages does.
+    expect(await one.pubsub.replaceInHistory('news:kept', [since], 'null')).toBe(1);
     // The last position is read from the newest message when its key was evicted.
     await run('DEL', historyKeys('news:kept').lastPosition);
     await one.pubsub.publish('news:kept', 26, KEPT);

@@ -174,6 +174,7 @@ describe.each(Object.entries(topologies))('on %s', (name, { client, masters }) =
       messages: true,
       notifications: true,
       readMarker: true,
+      removedMessages: 0,
       remaining: { sockets: 0, removals: 1 },
     });
     await waitFor(() => peers.every(({ closed }) => closed?.code === 4403), { timeout: 10_000 });
@@ -221,6 +222,7 @@ describe.each(Object.entries(topologies))('on %s', (name, { client, masters }) =
       messages: false,
       notifications: false,
       readMarker: false,
+      removedMessages: 0,
       remaining: { sockets: 0, removals: 0 },
     });
     expect(await keysWith(ann, masters())).toEqual([]);
