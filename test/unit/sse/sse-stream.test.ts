@@ -222,7 +222,7 @@ describe('the end of a stream', () => {
 
   test('a stream ends after its room service is closed', async () => {
     const clock = new FakeClock();
-    const socket = { id: 'a', attached: true, position: undefined, detach: async () => {} };
+    const socket = { id: 'a', attached: true, position: undefined, serve: () => {}, detach: async () => {} };
     const channel = () => ({ definition: {} });
     const rooms = { attach: async () => socket, channel } as unknown as RoomService;
     const response = eventStream(request(), { rooms, user: { userId: 'ann' }, clock });
