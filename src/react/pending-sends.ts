@@ -82,6 +82,7 @@ export class PendingSends {
 
   /** Events were missed: those of acknowledged sends do not arrive. */
   onGap(): void {
+    if (this.#sends.size === 0) return;
     for (const [key, { entry }] of this.#sends) if (entry.position !== undefined) this.#sends.delete(key);
     this.#update();
   }

@@ -37,6 +37,7 @@ import {
 /** A component with one hook. */
 export type Part = { readonly id: string; readonly inside?: readonly Part[] } & (
   | { readonly hook: 'room'; readonly room: string | null; readonly options?: UseRoomOptions }
+  | { readonly hook: 'parent'; readonly room: string; readonly message: number }
   | { readonly hook: 'count'; readonly room: string }
   | { readonly hook: 'suspense'; readonly room: string; readonly options?: UseRoomOptions }
   | { readonly hook: 'suspense notifications' }
@@ -72,6 +73,9 @@ export interface Page {
   readonly reactVersion: string;
 }
 
+/** Set by the fixture. */
+declare const STRICT: boolean;
+
 const page = globalThis as unknown as Page & {
   readonly document: { getElementById(id: string): never };
   readonly location: { readonly search: string };
@@ -97,6 +101,7 @@ function useSeen(id: string, view: unknown): void {
   useEffect(() => () => void views.delete(id), [id]);
 }
 
+/** Of parts that render nothing themselves. */
 const hooks = {
   // Other arrays at each render, as in most components.
   room: ({ id, room, options }: Hook<'room'>) => {
@@ -120,6 +125,19 @@ const hooks = {
   client: ({ id }: Hook<'client'>) => useSeen(id, useRollcall()),
   stream: ({ id, url, options }: Hook<'stream'>) => useSeen(id, useEventStream(url, options)),
 };
+
+/** Its child sends a message as soon as it is mounted, before the effects of the parent have run. */
+function Parent({ id, room, message }: Hook<'parent'>): ReactNode {
+  const view = useRoom(room);
+  useSeen(id, view);
+  return createElement(Child, { send: () => view.send('message', message) });
+}
+
+function Child({ send }: { readonly send: () => unknown }): ReactNode {
+  // biome-ignore lint/correctness/useExhaustiveDependencies: once
+  useEffect(() => void send(), []);
+  return null;
+}
 
 /** What is shown instead of a component that suspends. */
 function Waiting({ id }: { readonly id: string }): ReactNode {
@@ -149,6 +167,7 @@ function Suspended(part: Part): ReactNode {
 }
 
 function One(part: Part): ReactNode {
+  if (part.hook === 'parent') return createElement(Parent, part);
   hooks[part.hook](part as never);
   return part.inside?.map((each) => createElement(One, { ...each, key: each.id }));
 }
@@ -176,4 +195,10 @@ Object.assign(page, { client, views, changes, renders, received, errors, reactVe
 page.addEventListener('error', ({ error }) => errors.push(String(error)));
 createRoot(page.document.getElementById('root'), {
   onUncaughtError: (error) => errors.push(String(error)),
-}).render(createElement(StrictMode, null, createElement(RollcallProvider, { client }, createElement(App))));
+}).render(
+  createElement(
+    STRICT ? StrictMode : Fragment,
+    null,
+    createElement(RollcallProvider, { client }, createElement(App)),
+  ),
+);

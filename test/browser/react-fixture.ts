@@ -23,8 +23,11 @@ export type ReactVersion = 18 | 19;
 
 const REACT_18 = { react: 'react-18', 'react-dom': 'react-dom-18' };
 
+/** `production` is also without strict mode. */
+type Mode = 'development' | 'production';
+
 /** The script of the page, from the sources. */
-async function bundle(react: ReactVersion): Promise<string> {
+async function bundle(react: ReactVersion, mode: Mode): Promise<string> {
   const { outputFiles } = await build({
     entryPoints: [file('react-app.ts')],
     alias: {
@@ -32,7 +35,7 @@ async function bundle(react: ReactVersion): Promise<string> {
       'rollcall/client': file('../../src/client/index.ts'),
       'rollcall/react': file('../../src/react/index.ts'),
     },
-    define: { 'process.env.NODE_ENV': '"development"' },
+    define: { 'process.env.NODE_ENV': JSON.stringify(mode), STRICT: String(mode === 'development') },
     bundle: true,
     write: false,
     logLevel: 'silent',
@@ -58,6 +61,8 @@ export interface ReactFixture extends Rollcall {
   readonly sockets: WebSocketServer;
   /** Who may not do anything where. */
   readonly forbidden: Set<string>;
+  /** Actions for which `authorize` throws, as when its database is away. */
+  readonly failing: Set<string>;
   /** Nobody gets a connection before it is settled. */
   gate: Promise<unknown>;
   /** Answers other paths; called with those that begin with `/x`. */
@@ -69,13 +74,15 @@ export interface ReactFixture extends Rollcall {
 export async function startFixture(
   react: ReactVersion = 19,
   redisType: 'embedded' | 'server' = 'embedded',
+  mode: Mode = 'development',
 ): Promise<ReactFixture> {
   const [script, redis] = await Promise.all([
-    bundle(react),
+    bundle(react, mode),
     redisType === 'server' ? startRealRedis() : createEmbeddedRedis(),
   ]);
   const rollcall = createRollcall({
     redis: redis.client,
+
     rooms: { history: { size: redisType === 'server' ? 1_000 : 100, ttl: 600_000 } },
   });
   const server = createServer((request, response) => {
@@ -87,13 +94,18 @@ export async function startFixture(
   const forbidden = new Set<string>();
   const notifications = new NotificationService({ rooms: rollcall.rooms });
   const serving = serveWebSocket(sockets, {
+    // Those of `failing` are expected.
+    ...(mode === 'production' && { onError: null }),
     rooms: rollcall.rooms,
     authenticate: async ({ url = '' }) => {
       await fixture.gate;
       return new URL(url, 'http://host').searchParams.get('user');
     },
     requests: { ...notifications.requestHandlers() },
-    authorize: (_user, request) => !('room' in request && forbidden.has(request.room)),
+    authorize: (_user, request) => {
+      if (fixture.failing.has(request.action)) throw new Error('the database is away');
+      return !('room' in request && forbidden.has(request.room));
+    },
   });
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const browser = await chromium.launch({
@@ -117,6 +129,7 @@ export async function startFixture(
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     sockets,
     forbidden,
+    failing: new Set(),
     gate: Promise.resolve(),
     answer: (_, response) => void response.writeHead(404).end(),
     end: async () => {
