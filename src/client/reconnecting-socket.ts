@@ -145,7 +145,7 @@ export function createReconnectingSocket(
     try {
       // The server is trusted with the types of the members.
       const frame = JSON.parse(data as string) as ServerFrame;
-      assertValid(frame?.type, 'malformed frame');
+      assertValid(frame?.type, 'no frame');
       // On an open connection it tells of a new user.
       if (frame.type === 'welcome' && frame.heartbeat > 0) {
         const reconnected = !!welcome;
@@ -212,7 +212,8 @@ export function createReconnectingSocket(
     if (isOpen()) write(JSON.stringify(frame));
   };
 
-  const disconnect = (code: number, reason: string): void => {
+  /** `delay`: until the next attempt, instead of the back-off. */
+  const disconnect = (code: number, reason: string, delay?: number): void => {
     if (state === 'closed') return;
     const lost = webSocket;
     const wasOpen = isOpen();
@@ -236,9 +237,9 @@ export function createReconnectingSocket(
       return listener.onClosed({ code, reason });
     }
     state = 'waiting';
-    const retry = timer.retry(connect);
+    const retry = timer.retry(connect, delay);
     // After a failed attempt over HTTP, WebSockets have their turn again.
-    if (isHttp ? !wasOpen : settings.http && retry.attempt % MAX_FAILURES === 0) {
+    if (delay === undefined && (isHttp ? !wasOpen : settings.http && retry.attempt % MAX_FAILURES === 0)) {
       isHttp = !isHttp;
     }
     // Each of these calls handlers, which may reconnect or close the client.
@@ -286,10 +287,10 @@ export function createReconnectingSocket(
       if (replies.size === 1 && !isPinged) heartbeatTimer.set(DOUBT_TIMEOUT, ping);
     },
     wake,
-    /** After a back-off; while waiting, at once. */
+    /** After the first delay, which is not counted: it is no failure. While waiting, at once. */
     reconnect(): void {
       if (state === 'waiting') connect();
-      else disconnect(1006, 'reconnect');
+      else disconnect(1006, 'reconnect', settings.random() * settings.first);
     },
     close: () => disconnect(1000, 'close'),
     lastReason: () => lastReason,

@@ -35,6 +35,11 @@ export interface EventContext<K extends string = string, T = unknown> {
   readonly position?: string;
   /** Time of publishing by Redis's clock, in ms since the epoch; only with a position. */
   readonly at?: number;
+  /**
+   * The event is from the history: after a join with `last` or `since`, or because a lost connection missed it. Missing for
+   * live events, to which a notification or a sound belongs.
+   */
+  readonly replayed?: true;
   /** Missing for events sent to the user. */
   readonly room?: string;
   /** First argument of the handler. */
@@ -87,7 +92,7 @@ export interface CloseInfo {
 
 /** A connection was lost or an attempt failed, and the client will reconnect. */
 export interface Reconnecting extends CloseInfo {
-  /** Failures in a row, from 1. */
+  /** Failures in a row, from 1; `reconnect()` is none, and leaves the number as it was. */
   readonly attempt: number;
   /** Time until the next attempt, in ms. */
   readonly delay: number;

@@ -265,6 +265,8 @@ export interface EventFrame {
   readonly position?: string;
   /** Time of publishing by Redis's clock, in ms since the epoch; only with a position. */
   readonly at?: number;
+  /** Read from the history: after a join with `last` or `since`, or because it was missed. Missing for live events. */
+  readonly replayed?: true;
   readonly event: string;
   /** The user who sent it; missing for events of a server. */
   readonly from?: string;

@@ -26,8 +26,8 @@ export interface Gap {
 export interface CursorOwner {
   readonly name: string;
   readonly binary: boolean;
-  /** A message read from history, or buffered meanwhile. */
-  deliver(cursor: CatchUpCursor, payload: Payload, position: Position): void;
+  /** A message read from history (`replayed`), or buffered meanwhile. */
+  deliver(cursor: CatchUpCursor, payload: Payload, position: Position, replayed: boolean): void;
   announce(cursor: CatchUpCursor, discontinuity: Discontinuity): void;
   /** Moves handlers whose receivers are full to cursors of their own, before a message is delivered. */
   splitFull(cursor: CatchUpCursor): void;
@@ -425,8 +425,9 @@ export class CatchUpCursor {
       }
       const { position, payload } = step.message;
       this.#setPosition(position);
-      if (!live.has(position)) stats.messages++;
-      this.#owner.deliver(this, payload, position);
+      const replayed = !live.has(position);
+      if (replayed) stats.messages++;
+      this.#owner.deliver(this, payload, position, replayed);
     }
     this.#position = result.position;
     this.#live.keep(result.buffered);
@@ -468,7 +469,8 @@ export class CatchUpCursor {
     this.#start = undefined;
     this.#resolvePositioned();
     for (const message of buffered) {
-      if (this.accept(message, message.payload)) this.#owner.deliver(this, message.payload, message.position);
+      const { payload, position } = message;
+      if (this.accept(message, payload)) this.#owner.deliver(this, payload, position, false);
     }
   }
 

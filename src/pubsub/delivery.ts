@@ -37,6 +37,8 @@ export class Delivery {
     readonly channel: string,
     readonly payload: Payload,
     readonly position?: Position | undefined,
+    /** Read from the history. */
+    readonly replayed = false,
   ) {}
 
   /**
@@ -72,7 +74,8 @@ export class Delivery {
       counted = true;
     }
     if (!counted) service.received++;
-    const context = createContext(service, codec, this.source, this.channel, this.payload, this.position);
+    const live = createContext(service, codec, this.source, this.channel, this.payload, this.position);
+    const context: MessageContext = this.replayed ? { ...live, replayed: true } : live;
     this.#contexts.unshift({ service, binary: codec.binary, context });
     return context;
   }

@@ -149,8 +149,8 @@ export class HandlerList implements CursorOwner {
     for (const cursor of this.#cursors) cursor.dropped();
   }
 
-  deliver(cursor: CatchUpCursor, payload: Payload, position: Position): void {
-    const delivery = new Delivery(this.#source, this.name, payload, position);
+  deliver(cursor: CatchUpCursor, payload: Payload, position: Position, replayed: boolean): void {
+    const delivery = new Delivery(this.#source, this.name, payload, position, replayed);
     this.#dispatch(delivery, this.#runsOf(cursor));
   }
 

@@ -36,6 +36,7 @@ export class PendingSends {
       from: this.#user(),
       position: undefined,
       at: undefined,
+      replayed: false,
       status: 'pending',
       error: undefined,
     };

@@ -13,6 +13,7 @@ type TimelineInput = Pick<EventContext, 'event' | 'data'> & {
   readonly from?: string;
   readonly position?: string;
   readonly at?: number;
+  readonly replayed?: true;
 };
 
 export interface TimelineOptions {
@@ -197,7 +198,7 @@ export class RoomTimeline {
     const listed = page.events.filter((event) => this.#shouldInclude(event));
     this.#fetched = listed.length;
     this.#isPaged = true;
-    this.events = listed.map((event) => this.#entry(event));
+    this.events = listed.map((event) => this.#entry(event, true));
     if (page.discontinuity) this.#gap(page.discontinuity, this.#keyBefore(page.discontinuity));
     this.error = undefined;
     if (!page.more) return this.#reachLatest();
@@ -266,7 +267,7 @@ export class RoomTimeline {
     this.#generation++;
     this.#positions.clear();
     this.discontinuities = NONE;
-    this.events = [...events].reverse().map((event) => this.#entry(event));
+    this.events = [...events].reverse().map((event) => this.#entry(event, true));
     this.#isPaged = true;
     this.#oldest = end;
     this.#exhausted = !more;
@@ -301,7 +302,7 @@ export class RoomTimeline {
     });
     if (generation !== this.#generation) return isOlder ? !this.#exhausted : this.#detached;
     if (discontinuity) this.#gap(discontinuity, this.#keyBefore(discontinuity));
-    const loaded = events.map((event) => this.#entry(event));
+    const loaded = events.map((event) => this.#entry(event, true));
     this.#fetched += loaded.length;
     this.#isPaged = true;
     if (isOlder) {
@@ -364,11 +365,11 @@ export class RoomTimeline {
     return position === undefined || !this.#positions.has(position);
   }
 
-  #entry(input: TimelineInput): TimelineEvent {
+  #entry(input: TimelineInput, replayed = input.replayed === true): TimelineEvent {
     const { event, data, from, position, at } = input;
     if (position !== undefined) this.#positions.add(position);
     const key = this.#sends.keyOf(input) ?? position ?? this.#key();
-    return { key, event, data, from, position, at, status: 'received', error: undefined };
+    return { key, event, data, from, position, at, replayed, status: 'received', error: undefined };
   }
 
   #key(): string {

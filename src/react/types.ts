@@ -24,6 +24,8 @@ export type TimelineEvent<E extends object = EventMap, N extends EventName<E> = 
     readonly position: string | undefined;
     /** Time of publishing by Redis's clock, in ms since the epoch; undefined without a position. */
     readonly at: number | undefined;
+    /** From the history: loaded, or missed during a lost connection. False for live and pending events. */
+    readonly replayed: boolean;
     /**
      * `received`: from the room. `pending`: sent by this client, not yet received back; listed last, and not
      * counted by `limit`. `failed`: see `error`; {@link RoomView.resend} repeats it.

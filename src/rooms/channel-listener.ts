@@ -125,7 +125,7 @@ export class ChannelListener {
     const { pageBytes } = this.#socket.writer;
     const { messages, start, end } = await readLastMessages(pubsub, this.#channel, count, pageBytes);
     for (const { raw, position } of messages) {
-      const message = parseRoomMessage(this.#room, position, raw as string);
+      const message = parseRoomMessage(this.#room, position, raw as string, true);
       if (message === undefined || message.internal || this.#hides(message)) continue;
       this.#socket.writer.sendMessage(this.#room, EncodedFrame.message(message));
     }

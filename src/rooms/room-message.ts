@@ -45,6 +45,8 @@ export class RoomMessage {
     readonly json: string,
     /** Id of a socket that must not receive it. */
     readonly except: string | undefined,
+    /** Read from the history. */
+    readonly replayed = false,
   ) {
     this.internal = json.startsWith(OWN_EVENT) && INTERNAL_EVENTS.some((event) => isEvent(json, event));
   }
@@ -90,18 +92,19 @@ export function parseRoomMessage(
   room: string | undefined,
   position: Position | undefined,
   payload: string,
+  replayed = false,
 ): RoomMessage | undefined {
   if (payload.startsWith(EVENT_PREFIX) && !payload.includes(LATE_EXCEPT)) {
-    return new RoomMessage(room, position, payload, undefined);
+    return new RoomMessage(room, position, payload, undefined, replayed);
   }
   const match = EXCEPT_PREFIX.exec(payload);
   if (match !== null) {
     const [prefix, id] = match as unknown as [string, string];
     const except = parseJsonString(id);
     if (except === undefined) return undefined;
-    return new RoomMessage(room, position, `{${payload.slice(prefix.length)}`, except);
+    return new RoomMessage(room, position, `{${payload.slice(prefix.length)}`, except, replayed);
   }
-  return parseForeignMessage(room, position, payload);
+  return parseForeignMessage(room, position, payload, replayed);
 }
 
 /** Compares with the form that rollcall writes. */
@@ -113,6 +116,7 @@ function parseForeignMessage(
   room: string | undefined,
   position: Position | undefined,
   payload: string,
+  replayed: boolean,
 ): RoomMessage | undefined {
   let value: Partial<RoomEvent> | null;
   try {
@@ -123,7 +127,7 @@ function parseForeignMessage(
   if (typeof value !== 'object' || value === null || typeof value.event !== 'string') return undefined;
   const { event, from, data = null, except } = value;
   const json = JSON.stringify(typeof from === 'string' ? { event, from, data } : { event, data });
-  return new RoomMessage(room, position, json, typeof except === 'string' ? except : undefined);
+  return new RoomMessage(room, position, json, typeof except === 'string' ? except : undefined, replayed);
 }
 
 /** The text matched a pattern, but may not be valid JSON. */
@@ -146,12 +150,16 @@ export interface FrameEncoder {
   notice(notice: Notice): string | Buffer | undefined;
 }
 
+/** Member of a frame for an event from the history. */
+export const REPLAYED = '"replayed":true,';
+
 /** The frames of docs/protocol.md as text. Published JSON is copied without parsing. */
 export const textEncoder: FrameEncoder = {
-  message({ room, position, at, json }) {
+  message({ room, position, at, json, replayed }) {
     let prefix = '{"type":"event",';
     if (room !== undefined) prefix += `"room":${JSON.stringify(room)},`;
     if (position !== undefined) prefix += `"position":"${position}","at":${at},`;
+    if (replayed) prefix += REPLAYED;
     return prefix + json.slice(1);
   },
   notice: (notice) => JSON.stringify(notice),
@@ -219,7 +227,7 @@ export class MessageParser {
   parse(room: string | undefined, payload: string, context: MessageContext): ParsedMessage | undefined {
     if (context === this.#context) return this.#parsed;
     this.#context = context;
-    const message = parseRoomMessage(room, context.position, payload);
+    const message = parseRoomMessage(room, context.position, payload, context.replayed);
     this.#parsed = message && { message, frame: EncodedFrame.message(message) };
     if (message === undefined) this.#onUndecodable(context.channel);
     return this.#parsed;

@@ -1,6 +1,6 @@
 import type { Position } from '../history/position.js';
 import { escapeEventName, formatEvent } from '../http/event-stream-format.js';
-import type { FrameEncoder } from '../rooms/room-message.js';
+import { type FrameEncoder, REPLAYED } from '../rooms/room-message.js';
 
 export interface PositionUpdate {
   /** `undefined` for messages to the user. */
@@ -23,7 +23,7 @@ const EVENT_NAME = /^\{"event":("[^"\\]*(?:\\.[^"\\]*)*"),/;
 
 /** Published JSON is copied; only the event's name is parsed. */
 export const sseEncoder: FrameEncoder = {
-  message({ room, position, at, json }) {
+  message({ room, position, at, json, replayed }) {
     const [head, name] = EVENT_NAME.exec(json) ?? [];
     let frame: Buffer;
     // A payload of another program: only its position counts.
@@ -32,6 +32,7 @@ export const sseEncoder: FrameEncoder = {
       let start = '{';
       if (room !== undefined) start += `"room":${JSON.stringify(room)},`;
       if (position !== undefined) start += `"position":"${position}","at":${at},`;
+      if (replayed) start += REPLAYED;
       const event = escapeEventName(JSON.parse(name) as string);
       frame = Buffer.from(formatEvent(event, start + json.slice(head.length)));
     }

@@ -209,6 +209,7 @@ export function testHooks(react: ReactVersion): void {
       await lists('a', [1, 2, 3, 4, 5]);
       const events = await alice.see((page) => (page.views.get('a') as RoomView).events);
       expect(events.map(({ from }) => from ?? null)).toEqual([null, null, 'alice', null, null]);
+      expect(events.map(({ replayed }) => replayed)).toEqual([true, true, false, false, false]);
       expect(
         events.every(
           ({ event, position, status }) => event === 'message' && position && status === 'received',

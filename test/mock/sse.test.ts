@@ -225,8 +225,8 @@ describe.each(Object.entries(sseServers))('%s', (name, start) => {
       const position = expect.stringMatching(/^\d+-\d+$/);
       const at = expect.any(Number);
       expect(source.of('said')).toEqual([
-        { room: 'lobby', position, at, from: 'zoe', data: 2 },
-        { room: 'lobby', position, at, data: 3 },
+        { room: 'lobby', position, at, replayed: true, from: 'zoe', data: 2 },
+        { room: 'lobby', position, at, replayed: true, data: 3 },
       ]);
       expect(source.of('news')).toEqual([{ room: 'other', position, at, data: { a: [1] } }]);
       expect(source.of('told')).toEqual([{ position, at, data: 'you' }]);

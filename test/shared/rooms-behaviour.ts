@@ -291,6 +291,10 @@ export function roomsBehaviour(
         expect(ann.receivedData(room)).toEqual(numbers(7, 11));
         expect(bob.receivedData(room)).toEqual(numbers(0, 11));
         expect(ann.of('event')[0]).toHaveProperty('position');
+        // The last ones were sent after the joins.
+        const replayed = (peer: TestPeer) => peer.of('event').map((event) => 'replayed' in event);
+        expect(replayed(ann)).toEqual([true, true, true, false, false]);
+        expect(replayed(bob)).toEqual([...numbers(0, 10).map(() => true), false, false]);
       });
 
       test('with `last` sends that many messages, also large ones', async () => {

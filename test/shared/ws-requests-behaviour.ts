@@ -143,6 +143,8 @@ export function wsRequests(name: string, start: () => Promise<WsBackend>): void 
         await dan.until(() => dan.receivedData('lobby').at(-1) === 7, 'the seventh');
         expect(cat.receivedData('lobby')).toEqual([5, 6, 7]);
         expect(dan.receivedData('lobby')).toEqual([4, 5, 6, 7]);
+        expect(cat.of('event').map(({ replayed }) => replayed)).toEqual([true, true, undefined]);
+        expect(dan.of('event').map(({ replayed }) => replayed)).toEqual([true, true, true, undefined]);
         expect(await cat.get({ type: 'join', room: 'x', last: 2, since: '1-1' })).toBe('INVALID');
       });
 

@@ -78,6 +78,7 @@ export function useAll() {
           readonly from: string | undefined;
           readonly position: string | undefined;
           readonly at: number | undefined;
+          readonly replayed: boolean;
           readonly status: 'received' | 'pending' | 'failed';
           readonly error: ClientError | undefined;
         }

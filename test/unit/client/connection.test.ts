@@ -311,6 +311,22 @@ describe('reconnecting', () => {
     expect(all.client.state).toBe('open');
   });
 
+  test('a reconnect by hand does not lengthen later delays, nor does it count as a failure', async () => {
+    const all = new Harness({ backoff: { first: 100 }, random: () => 0.5 });
+    await all.open();
+    for (let i = 0; i < 3; i++) {
+      all.client.reconnect();
+      all.client.reconnect();
+      await turn();
+      all.client.reconnect();
+      all.clock.advance(50);
+      await all.open();
+    }
+    all.socket.end();
+    expect(all.of('reconnecting').at(-1)).toMatchObject({ attempt: 1, delay: 50 });
+    expect(all.of('reconnecting')).toHaveLength(7);
+  });
+
   test('a reconnection without positions reports a discontinuity', async () => {
     const all = new Harness();
     await all.open();

@@ -11,6 +11,7 @@ import type { CatchUpCursor, StartPosition } from '../../../src/pubsub/catch-up-
 import type { Discontinuity } from '../../../src/pubsub/discontinuity.js';
 import { HandlerList } from '../../../src/pubsub/handler-list.js';
 import { HandlerSubscription } from '../../../src/pubsub/handler-subscription.js';
+import type { MessageContext } from '../../../src/pubsub/message-context.js';
 import { ServiceContext } from '../../../src/pubsub/service-context.js';
 import { turn } from '../../support/fake-clock.js';
 import { type Arbitrary, fc } from '../../support/property.js';
@@ -93,7 +94,7 @@ interface SceneOptions {
   size?: number;
   start?: StartPosition;
   backpressure?: Backpressure;
-  onMessage?: () => void;
+  onMessage?: (context: MessageContext) => void;
 }
 
 function fixture({ size = 1_000, start, backpressure, onMessage }: SceneOptions = {}) {
@@ -163,7 +164,10 @@ class SlowReceiver implements Backpressure {
 function keeping(
   service: ServiceContext,
   server: Server,
-  { onMessage, backpressure }: { onMessage?: (() => void) | undefined; backpressure?: Backpressure } = {},
+  {
+    onMessage,
+    backpressure,
+  }: { onMessage?: SceneOptions['onMessage'] | undefined; backpressure?: Backpressure } = {},
 ) {
   const got: number[] = [];
   const gaps: Discontinuity[] = [];
@@ -171,8 +175,8 @@ function keeping(
   const story: (number | Discontinuity)[] = [];
   /** The number of messages at the last announced failover. */
   let before = 0;
-  const onNumber = (message: unknown) => {
-    onMessage?.();
+  const onNumber = (message: unknown, context: MessageContext) => {
+    onMessage?.(context);
     got.push(message as number);
     story.push(message as number);
   };
@@ -399,6 +403,25 @@ describe('a start position', () => {
     await read();
     expect(got).toEqual([4, 5]);
     expect(gaps).toEqual([]);
+  });
+
+  test('messages read from history are marked as replayed, and those buffered meanwhile are not', async () => {
+    const seen: unknown[] = [];
+    const { cursor, server, read, live } = fixture({
+      start: { after: ORIGIN },
+      onMessage: ({ replayed }) => seen.push(replayed),
+    });
+    server.append();
+    cursor.subscribed();
+    live();
+    await read();
+    live();
+    expect(seen).toEqual([true, undefined, undefined]);
+    // One is missed.
+    server.append();
+    live();
+    await read();
+    expect(seen.slice(3)).toEqual([true, undefined]);
   });
 
   test('messages lost after the start position are announced at their place', async () => {

@@ -65,14 +65,16 @@ describe('the room encoder', () => {
         fc.string({ minLength: 1, unit: 'grapheme' }),
         fc.option(fc.string(), { nil: undefined }),
         json,
-        (room, position, event, from, data) => {
+        fc.boolean(),
+        (room, position, event, from, data, isReplayed) => {
           const payload = JSON.stringify({ event, from, data: JSON.parse(data) });
-          const message = parseRoomMessage(room, position, payload);
+          const message = parseRoomMessage(room, position, payload, isReplayed);
           const { events } = parsed(String(sseEncoder.message(message as never)));
           expect(events).toHaveLength(1);
           expect(events[0]?.type).toBe(escapeEventName(event));
           const at = position && 12;
-          const want = JSON.stringify({ room, position, at, from, data: JSON.parse(data) });
+          const replayed = isReplayed || undefined;
+          const want = JSON.stringify({ room, position, at, replayed, from, data: JSON.parse(data) });
           expect(JSON.parse(events[0]?.data ?? '')).toEqual(JSON.parse(want));
         },
       ),
