@@ -292,13 +292,21 @@ export class RoomTimeline {
     const isOlder = direction === 'before';
     const generation = this.#generation;
     if (!isOlder) this.#arrived = [];
-    const { events, end, more, discontinuity } = await readListed(room, {
+    const reading = readListed(room, {
       direction,
       position: isOlder ? this.#oldest : this.#newest,
       limit,
       isSelective: this.#names !== undefined,
       // Without a position the page may overlap with new events.
       isListed: (event) => this.#shouldInclude(event),
+    });
+    const { events, end, more, discontinuity } = await reading.catch((error: ClientError) => {
+      // The state shows that the client or the room was closed.
+      if (error.code !== 'CLOSED') {
+        this.error = error;
+        this.#changed();
+      }
+      throw error;
     });
     if (generation !== this.#generation) return isOlder ? !this.#exhausted : this.#detached;
     if (discontinuity) this.#gap(discontinuity, this.#keyBefore(discontinuity));
