@@ -15,6 +15,7 @@ import { RoomsFixture, TestPeer, type TestServer } from '../shared/rooms-fixture
 import { period } from '../support/machine.js';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
+import { type Cli, keyKinds, keysWith } from '../support/stored-keys.js';
 import { waitFor } from '../support/wait.js';
 
 // Everything of a user is gone: every key of the server is read before and after, with all that is in it.
@@ -29,8 +30,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await Promise.all([server?.stop(), cluster?.stop()]);
 });
-
-type Cli = (...args: string[]) => Promise<string>;
 
 const topologies: Record<string, { client: () => RedisClient; masters: () => Cli[] }> = {
   'one Redis': {
@@ -56,37 +55,6 @@ const topologies: Record<string, { client: () => RedisClient; masters: () => Cli
       ),
   },
 };
-
-const READ: Record<string, (key: string) => string[]> = {
-  string: (key) => ['GET', key],
-  hash: (key) => ['HGETALL', key],
-  set: (key) => ['SMEMBERS', key],
-  zset: (key) => ['ZRANGE', key, '0', '-1'],
-  list: (key) => ['LRANGE', key, '0', '-1'],
-};
-
-/** Keys whose name or content has `text`. */
-async function keysWith(text: string, masters: Cli[]): Promise<string[]> {
-  const found: string[] = [];
-  for (const cli of masters) {
-    const keys = (await cli('KEYS', '*')).split('\n').filter((key) => key !== '');
-    for (const key of keys) {
-      const type = (await cli('TYPE', key)).trim();
-      const content = key.includes(text) ? '' : await cli(...(READ[type]?.(key) ?? ['TYPE', key]));
-      if (key.includes(text) || content.includes(text)) found.push(key);
-    }
-  }
-  return found.sort();
-}
-
-/** Without prefixes, tags and random parts. */
-const kinds = (keys: readonly string[]) => [
-  ...new Set(
-    keys.map(
-      (key) => /:(sockets|user|online|due|room|node|inbox|changes)\b|^rollcall:(\w+)/.exec(key)?.[0] ?? key,
-    ),
-  ),
-];
 
 describe.each(Object.entries(topologies))('on %s', (name, { client, masters }) => {
   const fixture = new RoomsFixture(() => ({ client, end: async () => {} }));
@@ -148,7 +116,7 @@ describe.each(Object.entries(topologies))('on %s', (name, { client, masters }) =
     // A bystander with a name that a pattern of the user's would match.
     const bob = ann.replace('*', 'bob');
     await one.presence.setPresence(bob, 'b');
-    expect(kinds(await keysWith(part, masters()))).toEqual(
+    expect(keyKinds(await keysWith(part, masters()))).toEqual(
       expect.arrayContaining([
         ':sockets',
         ':user',
@@ -181,7 +149,7 @@ describe.each(Object.entries(topologies))('on %s', (name, { client, masters }) =
     expect(peers.map(({ closed }) => closed?.reason)).toEqual(['account deleted', 'account deleted']);
     await waitFor(() => watch.size === 0);
     expect(await one.presence.getPresence(ann, { reveal: true })).toBeNull();
-    const remaining = kinds((await keysWith(part, masters())).filter((key) => !key.includes('bob')));
+    const remaining = keyKinds((await keysWith(part, masters())).filter((key) => !key.includes('bob')));
     expect([':sockets', ':inbox']).toEqual(expect.arrayContaining(remaining));
     const last = await forgetAll(other, ann);
     expect(last).toMatchObject({ record: false, sockets: 0, rooms: [], messages: false, readMarker: false });
@@ -202,7 +170,9 @@ describe.each(Object.entries(topologies))('on %s', (name, { client, masters }) =
     expect(kept.remaining).toEqual({ sockets: 3, removals: 0 });
     expect(peers.map(({ closed }) => closed)).toEqual([undefined, undefined]);
     expect(await one.presence.getPresence(ann)).toMatchObject({ status: 'busy' });
-    expect(kinds(await keysWith(ann, masters())).filter((kind) => kind.startsWith('rollcall:'))).toEqual([]);
+    expect(keyKinds(await keysWith(ann, masters())).filter((kind) => kind.startsWith('rollcall:'))).toEqual(
+      [],
+    );
     await other.rooms.sendToUser(ann, 'hello', 'again');
     await waitFor(() => peers.every((peer) => peer.receivedData().includes('again')), { timeout: 10_000 });
     await forgetAll(one, ann);

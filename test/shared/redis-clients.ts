@@ -6,6 +6,7 @@ import { createClient as createClientFive, createClientPool as createClientPoolF
 import type { RedisClient } from '../../src/index.js';
 import { startRedisCluster } from '../support/redis-cluster.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
+import type { Cli } from '../support/stored-keys.js';
 import type { PresenceBackend } from './presence-fixture.js';
 
 /** A client, and how its owner closes it. */
@@ -19,6 +20,8 @@ export type Maker = (port: number) => OwnedClient;
 /** A backend whose servers other processes can use, too. */
 export interface ServerBackend extends Omit<PresenceBackend, 'flush'> {
   readonly ports: readonly number[];
+  /** The servers that have the keys. */
+  readonly masters: readonly Cli[];
   /** Breaks the connections on which processes receive messages. */
   killSubscribers(): Promise<void>;
 }
@@ -96,6 +99,7 @@ export async function startBackend(make: Maker): Promise<PresenceBackend & Serve
   return {
     ...backend,
     ports: [server.port],
+    masters: [(...args) => server.cli(...args)],
     killSubscribers: async () => {
       await server.cli('CLIENT', 'KILL', 'TYPE', 'pubsub');
     },
@@ -112,6 +116,11 @@ export async function startClusterBackend(): Promise<ServerBackend> {
   const clients: Cluster[] = [];
   return {
     ports: cluster.ports,
+    masters: cluster.ports.map(
+      (port): Cli =>
+        (...args) =>
+          cluster.cli(port, ...args),
+    ),
     killSubscribers: async () => {
       for (const port of cluster.ports) await cluster.cli(port, 'CLIENT', 'KILL', 'TYPE', 'pubsub');
     },

@@ -2,41 +2,13 @@
 // built package.
 import process from 'node:process';
 import { createRollcall } from 'rollcall';
-import { createChaosDriver } from 'rollcall/testing';
+import { connectClient, signalAtStep } from './signal-at-step.js';
 
-const { ports, prefix, lease, guest, user, rooms: names, step, signal, when } = JSON.parse(process.argv[2]);
-
-async function connectClient() {
-  const { Cluster, Redis } = await import('ioredis');
-  const nodes = ports.map((port) => ({ host: '127.0.0.1', port }));
-  const client = ports.length > 1 ? new Cluster(nodes) : new Redis({ ...nodes[0], retryStrategy: () => 50 });
-  client.on('error', () => {});
-  return client;
-}
-
-let calls = Number.NaN;
-// Only for its place between the services and the client.
-const driver = createChaosDriver(await connectClient());
-const redis = new Proxy(driver, {
-  get(target, name) {
-    const value = Reflect.get(target, name, target);
-    if (typeof value !== 'function') return value;
-    return (...args) => {
-      const counted = name === 'subscribe' || (name === 'execute' && args[1]?.background !== true);
-      const isStep = counted && ++calls === step;
-      if (isStep && when === 'before') process.kill(process.pid, signal);
-      const result = value.apply(target, args);
-      if (!isStep || when === 'before') return result;
-      return result.then((reply) => {
-        process.kill(process.pid, signal);
-        return reply;
-      });
-    };
-  },
-});
+const { ports, prefix, lease, guest, user, rooms: names, ...fault } = JSON.parse(process.argv[2]);
+const steps = signalAtStep(await connectClient(ports), fault);
 
 const { rooms, close } = createRollcall({
-  redis,
+  redis: steps.redis,
   pubsub: { prefix },
   presence: { prefix, lease },
   onError: () => {},
@@ -50,15 +22,12 @@ process.on('message', async (action) => {
     await close();
     process.exit();
   }
-  calls = 0;
+  steps.start();
   const error = await socket.identify(user).then(
     () => undefined,
     ({ name }) => name,
   );
-  const total = calls;
-  // Later calls are not part of the change.
-  calls = Number.NaN;
-  process.send({ calls: total, error, userId: socket.userId });
+  process.send({ calls: steps.end(), error, userId: socket.userId });
 });
 // Whoever started this process has ended, however that went.
 process.on('disconnect', () => process.exit());
