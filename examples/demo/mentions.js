@@ -20,15 +20,15 @@ export async function notifyMentions({ pubsub, rooms, presence, notifications },
   const onDiscontinuity = (/** @type {{ recovered: boolean }} */ { recovered }) =>
     void totals[recovered ? 'recovered' : 'lost']++;
   for (const room of ROOMS) {
-    /** @type {Parameters<typeof pubsub.subscribe<import('rollcall').RoomEvent>>[1]} */
+    /** @type {(event: import('rollcall').RoomEvent, context: import('rollcall').MessageContext) => Promise<void>} */
     const onEvent = async ({ event, from = '', data }, { position }) => {
       const { text } = /** @type {{ text?: unknown }} */ (Object(data));
-      if (event !== 'message' || typeof text !== 'string') return;
-      const mentioned = [...text.matchAll(MENTION)].slice(0, MAX_MENTIONS).map(([, name = '']) => name);
+      const written = event === 'message' && typeof text === 'string' ? text : '';
+      const mentioned = [...written.matchAll(MENTION)].slice(0, MAX_MENTIONS).map(([, name = '']) => name);
       for (const name of new Set(mentioned)) {
         // An unknown user would never read it.
         if (name === from || (await presence.getPresence(name)) === null) continue;
-        const notification = { room, position, from, text: text.slice(0, 200) };
+        const notification = { room, position, from, text: written.slice(0, 200) };
         await notifications.notify(name, notification, { idempotencyKey: `${room} ${position}` });
       }
     };
