@@ -32,40 +32,33 @@ const NAMES = {
  * @property {number} [times] messages in one tick
  * @property {number} [size] of a message, in bytes
  * @property {boolean} [deflate]
- * @property {{ side: 'server' | 'redis', against: Kind, atMost: number, of?: Kind }[]} targets
+ * @property {{ side: 'server' | 'redis', against: Kind, atMost: number }[]} targets
  */
+
+/** @type {Kind[]} */
+const SOCKET_SERVERS = ['rollcall', 'plain', 'socket.io', 'bare'];
 
 /** Repetitions of a message in a round, so that a round takes long enough to be measured. */
 const REPEATS = 20;
 
 /** @type {Scenario[]} */
 const scenarios = [
-  {
-    title: 'connect and join 1 room',
-    unit: 'connection',
-    what: 'connect',
-    kinds: ['rollcall', 'plain', 'socket.io', 'bare'],
-    connections: 500,
-    rooms: 1,
-    spread: 100,
-    targets: [
-      { side: 'server', against: 'socket.io', atMost: 0.75 },
-      { side: 'redis', against: 'socket.io', atMost: 5 },
-    ],
-  },
-  {
-    title: 'connect and join 20 rooms',
-    unit: 'connection',
-    what: 'connect',
-    kinds: ['rollcall', 'plain', 'socket.io', 'bare'],
-    connections: 500,
-    rooms: 20,
-    spread: 100,
-    targets: [
-      { side: 'server', against: 'socket.io', atMost: 0.8 },
-      { side: 'redis', against: 'socket.io', atMost: 5 },
-    ],
-  },
+  ...[1, 20].map(
+    (rooms) =>
+      /** @type {Scenario} */ ({
+        title: `connect and join ${rooms === 1 ? '1 room' : `${rooms} rooms`}`,
+        unit: 'connection',
+        what: 'connect',
+        kinds: SOCKET_SERVERS,
+        connections: 500,
+        rooms,
+        spread: 100,
+        targets: [
+          { side: 'server', against: 'socket.io', atMost: rooms === 1 ? 0.75 : 0.8 },
+          { side: 'redis', against: 'socket.io', atMost: 5 },
+        ],
+      }),
+  ),
   {
     title: '1,000 connections come back, each to a room with a missed message',
     unit: 'connection',
@@ -85,7 +78,7 @@ const scenarios = [
         title: times === 1 ? 'a message of 150 B to 400 connections' : `… ${times} messages in one tick`,
         unit: 'delivered message',
         what: 'message',
-        kinds: ['rollcall', 'plain', 'socket.io', 'bare'],
+        kinds: SOCKET_SERVERS,
         connections: 400,
         rooms: 1,
         spread: 1,
@@ -101,7 +94,7 @@ const scenarios = [
     title: '… of 2 KB with permessage-deflate',
     unit: 'delivered message',
     what: 'message',
-    kinds: ['rollcall', 'plain', 'socket.io', 'bare'],
+    kinds: SOCKET_SERVERS,
     connections: 400,
     rooms: 1,
     spread: 1,
@@ -185,19 +178,19 @@ class Contender {
    * @param {number} operations
    */
   async measure(work, operations) {
-    const [before, redisBefore] = [
-      await this.server.request({ do: 'measure' }),
-      await redisCpu(this.redis.control),
-    ];
+    const before = await this.cpu();
     await work();
-    const [after, redisAfter] = [
-      await this.server.request({ do: 'measure' }),
-      await redisCpu(this.redis.control),
-    ];
+    const after = await this.cpu();
     this.rounds.push({
-      server: (after.cpu - before.cpu) / operations,
-      redis: (redisAfter - redisBefore) / operations,
+      server: (after.server - before.server) / operations,
+      redis: (after.redis - before.redis) / operations,
     });
+  }
+
+  /** So far. */
+  async cpu() {
+    const { cpu } = await this.server.request({ do: 'measure' });
+    return { server: cpu, redis: await redisCpu(this.redis.control) };
   }
 
   async round() {
@@ -246,7 +239,7 @@ async function run(server, scenario, rounds) {
         if (round < 0) contender.rounds = [];
       }
     }
-    return { title: scenario.title, ...summarize(contenders) };
+    return { title: scenario.title, results: summarize(contenders) };
   } finally {
     await Promise.all(contenders.map((contender) => contender.stop()));
   }
@@ -264,7 +257,7 @@ function summarize(contenders) {
     });
     return { kind, server: of('server'), redis: of('redis') };
   });
-  return { results };
+  return results;
 }
 
 /**
