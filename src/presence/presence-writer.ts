@@ -364,19 +364,17 @@ class PartitionWriter {
     }
   }
 
-  #retry(writes: PendingWrite[]): Promise<void> {
-    const { client } = this.options;
+  async #retry(writes: PendingWrite[]): Promise<void> {
+    await this.#retryDelay();
     return new Promise((resolve) => {
-      client.clock.after(RETRY_DELAY, () => {
-        client.whenReady((error) => {
-          if (error === undefined) {
-            this.#send(writes).then(resolve);
-            return;
-          }
-          const unknown = new ConnectionError(error.message, { cause: error, outcome: 'unknown' });
-          for (const pending of writes) pending.fail(unknown);
-          resolve();
-        });
+      this.options.client.whenReady((error) => {
+        if (error === undefined) {
+          this.#send(writes).then(resolve);
+          return;
+        }
+        const unknown = new ConnectionError(error.message, { cause: error, outcome: 'unknown' });
+        for (const pending of writes) pending.fail(unknown);
+        resolve();
       });
     });
   }

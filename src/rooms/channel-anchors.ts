@@ -23,8 +23,8 @@ export class ChannelAnchors {
   /** `onPayload` runs before the peers receive the payload: it must be fast. `onLost`: payloads may be missing for good. */
   constructor(
     pubsub: PubSubService,
-    onPayload: (payload: string, channel: string) => void,
-    onLost: (channel: string) => void,
+    onPayload: (payload: string, channel: string) => void = () => {},
+    onLost: (channel: string) => void = () => {},
   ) {
     this.#pubsub = pubsub;
     this.#onPayload = onPayload;

@@ -126,11 +126,7 @@ export class RoomService {
       parser: new MessageParser(onUndecodable),
       releases: new TaskQueue(clock),
       checks: new TaskQueue(clock),
-      roomAnchors: new ChannelAnchors(
-        pubsub,
-        () => {},
-        () => {},
-      ),
+      roomAnchors: new ChannelAnchors(pubsub),
       userAnchors: new ChannelAnchors(
         pubsub,
         (payload, channel) => this.#handleUserMessage(payload, channel),

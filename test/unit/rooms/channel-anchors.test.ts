@@ -10,12 +10,7 @@ function fixture() {
   const driver = new FakeDriver();
   const pubsub = new PubSubService({ redis: driver });
   const received: string[] = [];
-  const lost: string[] = [];
-  const anchors = new ChannelAnchors(
-    pubsub,
-    (payload) => void received.push(payload),
-    (name) => void lost.push(name),
-  );
+  const anchors = new ChannelAnchors(pubsub, (payload) => void received.push(payload));
   const ack = async () => {
     await turn();
     for (const call of driver.pending) call.ack();
