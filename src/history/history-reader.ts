@@ -1,5 +1,5 @@
 import { runWithoutAsyncContext } from '../internal/async-context.js';
-import { backoff, type Clock, withTimeout } from '../internal/clock.js';
+import { backoff, type Clock, sleep, withTimeout } from '../internal/clock.js';
 import { CommandError, ConfigurationError, ConnectionError, TimeoutError } from '../internal/errors.js';
 import type { SharedClient } from '../redis/client-handle.js';
 import type { Command, Payload, Reply, ScriptCall } from '../redis/driver.js';
@@ -143,9 +143,7 @@ export class HistoryReader implements RetryingReader {
         if (error instanceof TimeoutError) unanswered++;
         if (abandoned() || permanent || unanswered === MAX_ATTEMPTS) throw error;
       }
-      await new Promise<void>((resolve) => {
-        this.#clock.after(backoff(this.#clock, attempt, FIRST_RETRY_DELAY, MAX_RETRY_DELAY), resolve);
-      });
+      await sleep(this.#clock, backoff(this.#clock, attempt, FIRST_RETRY_DELAY, MAX_RETRY_DELAY));
     }
   }
 

@@ -59,6 +59,13 @@ export function backoff(clock: Clock, attempt: number, first: number, max: numbe
   return clock.random() * Math.min(max, first * 2 ** Math.min(attempt, 30));
 }
 
+/** Resolves after `ms`. */
+export function sleep(clock: Clock, ms: number, options?: { keepAlive?: boolean }): Promise<void> {
+  return new Promise((resolve) => {
+    clock.after(ms, resolve, options);
+  });
+}
+
 /** Rejects with the error of `late` after `ms`. */
 export function withTimeout<T>(
   clock: Clock,

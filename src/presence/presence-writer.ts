@@ -1,4 +1,5 @@
 import { runWithoutAsyncContext } from '../internal/async-context.js';
+import { sleep } from '../internal/clock.js';
 import type { Deadline, DeadlineQueue } from '../internal/deadlines.js';
 import { CommandError, ConnectionError, type RollcallError } from '../internal/errors.js';
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
@@ -318,10 +319,7 @@ class PartitionWriter {
   }
 
   #retryDelay(): Promise<void> {
-    const { clock } = this.options.client;
-    return new Promise((resolve) => {
-      clock.after(RETRY_DELAY, resolve);
-    });
+    return sleep(this.options.client.clock, RETRY_DELAY);
   }
 
   /** The oldest writes that fit into one transaction, without expired ones. */

@@ -1,4 +1,4 @@
-import { jitter } from '../internal/clock.js';
+import { jitter, sleep } from '../internal/clock.js';
 import type { ErrorReporter } from '../internal/diagnostics.js';
 import { CommandError } from '../internal/errors.js';
 import type { ClientHandle } from '../redis/client-handle.js';
@@ -124,9 +124,7 @@ export class Restorer {
   /** Other processes restore at the same time. */
   #pause(): Promise<void> {
     const { clock } = this.#options.client;
-    return new Promise((resolve) => {
-      clock.after(jitter(clock, 20, 0.9), resolve);
-    });
+    return sleep(clock, jitter(clock, 20, 0.9));
   }
 
   /** `nodeId`: an id of this process. */

@@ -1,4 +1,4 @@
-import type { Clock } from '../internal/clock.js';
+import { type Clock, sleep } from '../internal/clock.js';
 import type { ServiceContext } from './service-context.js';
 
 /** The receiver of a handler's messages, for example a connection. Paces messages that are read from the history. */
@@ -44,8 +44,7 @@ export class GuardedBackpressure implements Backpressure {
     } catch (error) {
       this.#report(error);
     }
-    if (this.full)
-      await new Promise<void>((resolve) => void this.#clock.after(PAUSE, resolve, { keepAlive: false }));
+    if (this.full) await sleep(this.#clock, PAUSE, { keepAlive: false });
   }
 
   get pageBytes(): number {

@@ -1,4 +1,4 @@
-import { clockOption, withTimeout } from '../internal/clock.js';
+import { clockOption, sleep, withTimeout } from '../internal/clock.js';
 import { ErrorReporter, isThenable, messageOf } from '../internal/diagnostics.js';
 import { HandlerError, isRollcallError, LimitError } from '../internal/errors.js';
 import { assertOptions, choiceOption, numberOption } from '../internal/validate.js';
@@ -186,7 +186,7 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
     this.#handoff = handoff;
     await runInSlices([...this.#connections], async (connection) => {
       const ms = drainPeriod * clock.random();
-      if (ms > 0) await new Promise<void>((resolve) => clock.after(ms, resolve));
+      if (ms > 0) await sleep(clock, ms);
       connection.close(CloseCode.SERVICE_RESTART, 'service restart', { handoff });
       await connection.done;
     });
