@@ -11,6 +11,7 @@ import { quantile } from '../support/statistics.js';
  * @property {import('../support/clients.js').Library} library
  * @property {number} port
  * @property {number} grace
+ * @property {number} timeout of a call, in ms
  * @property {number} sockets of all nodes together
  * @property {number} first the first node of this process
  * @property {number} nodes the number of nodes in this process
@@ -22,14 +23,16 @@ const STEP_MS = 50;
 /** Milliseconds between two lookups. */
 const PAUSE_MS = 20;
 const LOOKUP = 1_000;
+/** Sockets of a node that register at the same time, so that 20 nodes have 2,000 calls in flight. */
+const ARRIVING = 100;
 
 /**
  * @param {Setting} setting
  * @param {string} nodeName
  */
-async function makeNode({ library, port, grace }, nodeName) {
+async function makeNode({ library, port, grace, timeout }, nodeName) {
   const redis = /** @type {any} */ (await connect(library, port));
-  const presence = new PresenceService({ redis, nodeName, grace });
+  const presence = new PresenceService({ redis, nodeName, grace, timeout });
   await presence.connect();
   return presence;
 }
@@ -52,7 +55,7 @@ async function rollcall(setting) {
     fill: () =>
       Promise.all(
         all.map((presence, at) =>
-          inFlight(500, perNode, (n) => {
+          inFlight(ARRIVING, perNode, (n) => {
             const user = (first + at) * perNode + n;
             return presence.setPresence(userOf(user), socketOf(user));
           }),

@@ -8,21 +8,41 @@ import { judge, nameOf, targetTable, workloadTable } from './report.js';
 /** @typedef {import('../measurements/measurement.js').Finding} Finding */
 
 const PAGE = new URL('../../docs/benchmarks.md', import.meta.url);
+export const SIZING = new URL('../../docs/sizing.md', import.meta.url);
 const PLOTS = new URL('../../docs/benchmarks/', import.meta.url);
 
 /**
- * Puts a text between two markers of docs/benchmarks.md.
+ * @param {string} section
+ * @param {URL} url
+ */
+function findSection(section, url) {
+  const [begin, end] = [`<!-- ${section} -->`, `<!-- /${section} -->`];
+  const page = readFileSync(url, 'utf8');
+  const from = page.indexOf(begin) + begin.length;
+  const to = page.indexOf(end);
+  if (from < begin.length || to < from) throw new Error(`${url.pathname} lacks the markers of ${section}`);
+  return { page, from, to };
+}
+
+/**
+ * The text between two markers of a page.
+ *
+ * @param {string} section
+ */
+export function readSection(section, url = PAGE) {
+  const { page, from, to } = findSection(section, url);
+  return page.slice(from, to).trim();
+}
+
+/**
+ * Puts a text between two markers of a page.
  *
  * @param {string} section
  * @param {string} text
  */
-export function writeSection(section, text) {
-  const [begin, end] = [`<!-- ${section} -->`, `<!-- /${section} -->`];
-  const page = readFileSync(PAGE, 'utf8');
-  const from = page.indexOf(begin);
-  const to = page.indexOf(end);
-  if (from < 0 || to < from) throw new Error(`docs/benchmarks.md lacks the markers of ${section}`);
-  writeFileSync(PAGE, `${page.slice(0, from + begin.length)}\n\n${text}\n\n${page.slice(to)}`);
+export function writeSection(section, text, url = PAGE) {
+  const { page, from, to } = findSection(section, url);
+  writeFileSync(url, `${page.slice(0, from)}\n\n${text}\n\n${page.slice(to)}`);
 }
 
 /**
