@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ForkedProcess } from './support/forked-process.js';
 import { writeSection } from './support/page.js';
-import { redisCpu } from './support/redis-server.js';
+import { redisCpu, startRedis } from './support/redis-server.js';
 import { aligned, digits, ranged, table } from './support/report.js';
 import { statisticsOf } from './support/statistics.js';
 
@@ -16,7 +16,12 @@ const NAMES = {
   bare: '`ws` and a Redis client, by hand',
   sse: '**rollcall/sse**',
   'bare-sse': '`node:http` and a Redis client, by hand',
+  client: '**rollcall/client**',
+  'bare-client': 'a WebSocket and `JSON.parse`',
 };
+
+/** Kinds of clients, which all connect to the same kind of server. @type {string[]} */
+const CLIENTS = ['client', 'bare-client'];
 
 /** @typedef {keyof typeof NAMES} Kind */
 
@@ -24,7 +29,7 @@ const NAMES = {
  * @typedef {object} Scenario
  * @property {string} title
  * @property {string} unit
- * @property {'connect' | 'reconnect' | 'message'} what
+ * @property {'connect' | 'reconnect' | 'come-back' | 'message'} what
  * @property {Kind[]} kinds the first one is compared with the others
  * @property {number} connections
  * @property {number} rooms that each connection joins
@@ -103,6 +108,38 @@ const scenarios = [
     targets: [{ side: 'server', against: 'socket.io', atMost: 0.6 }],
   },
   {
+    title: 'a message of 150 B to each of 100 rooms of 4 connections',
+    unit: 'delivered message',
+    what: 'message',
+    kinds: SOCKET_SERVERS,
+    connections: 400,
+    rooms: 1,
+    spread: 100,
+    size: 150,
+    targets: [{ side: 'server', against: 'socket.io', atMost: 1 }],
+  },
+  {
+    title: 'a client receives a message of 150 B',
+    unit: 'received message',
+    what: 'message',
+    kinds: ['client', 'bare-client'],
+    connections: 400,
+    rooms: 1,
+    spread: 1,
+    size: 150,
+    targets: [{ side: 'server', against: 'bare-client', atMost: 1.25 }],
+  },
+  {
+    title: 'a client reconnects and joins its room again',
+    unit: 'reconnect',
+    what: 'come-back',
+    kinds: ['client', 'bare-client'],
+    connections: 500,
+    rooms: 1,
+    spread: 100,
+    targets: [{ side: 'server', against: 'bare-client', atMost: 1.5 }],
+  },
+  {
     title: 'open an event stream',
     unit: 'stream',
     what: 'connect',
@@ -125,7 +162,7 @@ const scenarios = [
   },
 ];
 
-/** A server of one kind, and its clients. */
+/** A server of one kind, its clients, and a Redis of its own: equal names of rooms are equal channels. */
 class Contender {
   /** @type {{ server: number, redis: number }[]} */
   rounds = [];
@@ -140,12 +177,26 @@ class Contender {
     this.kind = kind;
     this.redis = redis;
     const compressed = scenario.deflate ? ['deflate'] : [];
-    this.server = new ForkedProcess('./connections-server.js', [kind, String(redis.port), ...compressed]);
-    this.load = new ForkedProcess('./connections-load.js', []);
+    const isClient = CLIENTS.includes(kind);
+    const serverKind = isClient ? 'rollcall' : kind;
+    this.server = new ForkedProcess('./connections-server.js', [
+      serverKind,
+      String(redis.port),
+      ...compressed,
+    ]);
+    this.load = new ForkedProcess(isClient ? './client-load.js' : './connections-load.js', []);
+    this.measured = isClient ? this.load : this.server;
+    this.port = 0;
   }
 
-  async start() {
-    this.port = (await this.server.next()).port;
+  /**
+   * @param {Scenario} scenario
+   * @param {Kind} kind
+   */
+  static async start(scenario, kind) {
+    const contender = new Contender(scenario, kind, await startRedis());
+    contender.port = (await contender.server.next()).port;
+    return contender;
   }
 
   /** @param {number} [events] that arrive while they join */
@@ -189,12 +240,15 @@ class Contender {
 
   /** So far. */
   async cpu() {
-    const { cpu } = await this.server.request({ do: 'measure' });
+    const { cpu } = await this.measured.request({ do: 'measure' });
     return { server: cpu, redis: await redisCpu(this.redis.control) };
   }
 
   async round() {
     const { what, connections, times = 1 } = this.scenario;
+    if (what === 'come-back') {
+      return this.measure(() => this.load.request({ do: 'come-back' }), connections);
+    }
     if (what === 'message') {
       const each = connections * times;
       const work = async () => {
@@ -216,21 +270,22 @@ class Contender {
 
   async stop() {
     await Promise.all([this.server.stop(), this.load.stop()]);
+    await this.redis.stop();
   }
 }
 
 /**
- * @param {Server} server
  * @param {Scenario} scenario
  * @param {number} rounds
  */
-async function run(server, scenario, rounds) {
-  await server.control.flushall();
-  const contenders = scenario.kinds.map((kind) => new Contender(scenario, kind, server));
+async function run(scenario, rounds) {
+  /** @type {Contender[]} */
+  const contenders = [];
   try {
-    for (const contender of contenders) {
-      await contender.start();
-      if (scenario.what === 'message') await contender.join();
+    for (const kind of scenario.kinds) {
+      const contender = await Contender.start(scenario, kind);
+      contenders.push(contender);
+      if (scenario.what === 'message' || scenario.what === 'come-back') await contender.join();
     }
     for (let round = -1; round < rounds; round++) {
       for (const contender of round % 2 === 0 ? contenders : [...contenders].reverse()) {
@@ -260,18 +315,62 @@ function summarize(contenders) {
   return results;
 }
 
+/** Connections whose memory is measured, and the rooms that each of them joins in a second run. */
+const MEMORY = { connections: 2_000, rooms: 21 };
+
 /**
- * @param {Server} server
+ * The memory of a server per connection in a room, and per further membership, in bytes.
+ *
+ * @param {Kind} kind
+ */
+async function measureMemory(kind) {
+  const grownBy = async (/** @type {number} */ rooms) => {
+    const connections = MEMORY.connections;
+    const scenario = { title: '', unit: '', what: 'connect', kinds: [kind], spread: rooms, targets: [] };
+    const measured = /** @type {Scenario} */ ({ ...scenario, connections, rooms });
+    const contender = await Contender.start(measured, kind);
+    try {
+      // Compiled code and buffers of the first connections are not theirs.
+      await contender.join();
+      await contender.leave();
+      const before = await contender.server.request({ do: 'memory' });
+      await contender.join();
+      const after = await contender.server.request({ do: 'memory' });
+      return { rss: (after.rss - before.rss) / connections, heap: (after.heap - before.heap) / connections };
+    } finally {
+      await contender.stop();
+    }
+  };
+  const one = await grownBy(1);
+  const many = await grownBy(MEMORY.rooms);
+  return { kind, ...one, membership: (many.heap - one.heap) / (MEMORY.rooms - 1) };
+}
+
+/** @type {{ what: string, of: 'heap' | 'rss' | 'membership', atMost: number }[]} */
+const memoryTargets = [
+  { what: 'heap per connection in a room', of: 'heap', atMost: 7_168 },
+  { what: 'RSS per connection in a room', of: 'rss', atMost: 26_624 },
+  { what: 'heap per further membership', of: 'membership', atMost: 358 },
+];
+
+const kilobytes = (/** @type {number} */ bytes) => `${(bytes / 1_024).toFixed(bytes < 1_024 ? 2 : 1)} KB`;
+
+/**
  * @param {{ rounds: number }} how
  * @param {(text: string) => void} progress
  */
-export async function runConnections(server, { rounds }, progress) {
+export async function runConnections({ rounds }, progress) {
   const outcomes = [];
   for (const scenario of scenarios) {
     progress(scenario.title);
-    outcomes.push(await run(server, scenario, rounds));
+    outcomes.push(await run(scenario, rounds));
   }
-  return { rounds, outcomes };
+  const memory = [];
+  for (const kind of SOCKET_SERVERS) {
+    progress(`memory, ${kind}`);
+    memory.push(await measureMemory(kind));
+  }
+  return { rounds, outcomes, memory };
 }
 
 /**
@@ -279,22 +378,39 @@ export async function runConnections(server, { rounds }, progress) {
  * @param {string} about
  * @param {boolean} docs
  */
-export function writeConnections({ rounds, outcomes }, about, docs) {
+export function writeConnections({ rounds, outcomes, memory }, about, docs) {
   const targets = table(
     ['what', 'target', 'measured', ''],
-    outcomes.flatMap(({ results }, at) =>
-      (scenarios[at]?.targets ?? []).map(({ side, against, atMost }) => {
-        const ratio = results.find(({ kind }) => kind === against)?.[side].ratio;
-        if (ratio === undefined) throw new Error(`no contender ${against}`);
+    [
+      ...outcomes.flatMap(({ results }, at) =>
+        (scenarios[at]?.targets ?? []).map(({ side, against, atMost }) => {
+          const ratio = results.find(({ kind }) => kind === against)?.[side].ratio;
+          if (ratio === undefined) throw new Error(`no contender ${against}`);
+          return [
+            `${titleOf(at)}: ${side === 'redis' ? 'Redis' : 'process'}`,
+            `≤ ${atMost} × ${NAMES[against]}`,
+            `${ranged(ratio)} ×`,
+            Math.round(ratio.median * 100) <= atMost * 100 ? 'met' : '**missed**',
+          ];
+        }),
+      ),
+      ...memoryTargets.map(({ what, of, atMost }) => {
+        const bytes = memory[0]?.[of] ?? Number.NaN;
         return [
-          `${titleOf(at)}: ${side === 'redis' ? 'Redis' : 'process'}`,
-          `≤ ${atMost} × ${NAMES[against]}`,
-          `${ranged(ratio)} ×`,
-          Math.round(ratio.median * 100) <= atMost * 100 ? 'met' : '**missed**',
+          `${what}, ${NAMES.rollcall}`,
+          `≤ ${kilobytes(atMost)}`,
+          kilobytes(bytes),
+          bytes <= atMost ? 'met' : '**missed**',
         ];
       }),
-    ),
+    ],
   );
+  const memoryTable = table(
+    ['server', ...memoryTargets.map(({ what }) => what)],
+    memory.map(({ kind, ...bytes }) => [NAMES[kind], ...memoryTargets.map(({ of }) => kilobytes(bytes[of]))]),
+    ['---', '--:', '--:', '--:'],
+  );
+  const ofMemory = `Memory of the server, after garbage collection, with ${MEMORY.connections.toLocaleString('en')} connections. Heap includes memory of Node outside of it:`;
   const costs = table(
     ['what', 'server', 'process, µs', 'the first row needs', 'Redis, µs', 'the first row needs'],
     outcomes.flatMap(({ results }, at) =>
@@ -309,8 +425,11 @@ export function writeConnections({ rounds, outcomes }, about, docs) {
     ),
     ['---', '---', '--:', '--:', '--:', '--:'],
   );
-  console.log(`${aligned(targets)}\n\n${aligned(costs)}\n`);
-  if (docs) writeSection('connections', `${about} ${rounds} rounds.\n\n${targets}\n\n${costs}`);
+  console.log(`${aligned(targets)}\n\n${aligned(costs)}\n\n${aligned(memoryTable)}\n`);
+  if (docs) {
+    const text = [`${about} ${rounds} rounds.`, targets, costs, ofMemory, memoryTable].join('\n\n');
+    writeSection('connections', text);
+  }
 }
 
 /** @param {number} at */

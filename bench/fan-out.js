@@ -2,6 +2,7 @@
 // One room, many connections, two servers: what a delivered message costs, and a connection.
 import { ForkedProcess } from './support/forked-process.js';
 import { writeSection } from './support/page.js';
+import { startRedis } from './support/redis-server.js';
 import { aligned, table } from './support/report.js';
 import { median, statisticsOf } from './support/statistics.js';
 
@@ -21,50 +22,105 @@ const STALLED = 0.01;
 /** The run with slow readers: large messages, so that their buffers fill in a reasonable time. */
 const SLOW = { connections: 500, stalled: 25, size: 16_384, messages: 40 };
 
-/**
- * @param {Server} server
- * @param {string} kind
- * @param {number} connections
- * @param {(text: string) => void} progress
- */
-async function measure(server, kind, connections, progress) {
-  await server.control.flushall();
-  const nodes = [0, 1].map(() => new ForkedProcess('./fan-out-node.js', [kind, String(server.port)]));
-  const load = new ForkedProcess('./fan-out-load.js', []);
-  try {
+/** Two servers of one kind, their clients, and a Redis of their own: equal names of rooms are equal channels. */
+class Contender {
+  /** @type {{ cost: number, delay: number }[]} */
+  rounds = [];
+  memory = { rss: 0, heap: 0 };
+
+  /**
+   * @param {Server} server
+   * @param {string} kind
+   */
+  constructor(server, kind) {
+    this.server = server;
+    this.kind = kind;
+    this.nodes = [0, 1].map(() => new ForkedProcess('./fan-out-node.js', [kind, String(server.port)]));
+    this.load = new ForkedProcess('./fan-out-load.js', []);
+    this.broadcast = createBroadcast(this.load, this.nodes);
+  }
+
+  /** @param {number} connections */
+  async join(connections) {
+    const { kind, nodes, load } = this;
     const ports = (await Promise.all(nodes.map((node) => node.next()))).map(({ port }) => port);
-    const readUsage = () => Promise.all(nodes.map((node) => node.request({ do: 'measure' })));
-    const before = await readUsage();
-    progress(`${kind}: ${connections} connections`);
+    const before = await this.readUsage();
     await load.request({ do: 'join', kind, ports, count: connections });
-    const after = await readUsage();
+    const after = await this.readUsage();
     /** @param {'rss' | 'heap'} what */
     const grown = (what) =>
       nodes.reduce((sum, _, at) => sum + after[at][what] - before[at][what], 0) / connections;
-    progress(`${kind}: ${ROUNDS} × ${MESSAGES} messages to each`);
-    const broadcast = createBroadcast(load, nodes);
-    await broadcast(1, connections);
-    const rounds = async (/** @type {number} */ each) => {
-      const costs = [];
-      const delays = [];
-      for (let round = 0; round < ROUNDS; round++) {
-        const [begin, began] = [await readUsage(), performance.now()];
-        await broadcast(MESSAGES, each);
-        delays.push((performance.now() - began) / MESSAGES);
-        const end = await readUsage();
-        const cpu = nodes.reduce((sum, _, at) => sum + end[at].cpu - begin[at].cpu, 0);
-        costs.push(cpu / (MESSAGES * each));
-      }
-      return { cost: statisticsOf(costs), delay: median(delays) };
+    this.memory = { rss: grown('rss'), heap: grown('heap') };
+    await this.broadcast(1, connections);
+  }
+
+  readUsage() {
+    return Promise.all(this.nodes.map((node) => node.request({ do: 'measure' })));
+  }
+
+  /** @param {number} each connections that read */
+  async round(each) {
+    const [begin, began] = [await this.readUsage(), performance.now()];
+    await this.broadcast(MESSAGES, each);
+    const delay = (performance.now() - began) / MESSAGES;
+    const end = await this.readUsage();
+    const cpu = this.nodes.reduce((sum, _, at) => sum + end[at].cpu - begin[at].cpu, 0);
+    this.rounds.push({ cost: cpu / (MESSAGES * each), delay });
+  }
+
+  takeRounds() {
+    const { rounds } = this;
+    this.rounds = [];
+    return {
+      cost: statisticsOf(rounds.map(({ cost }) => cost)),
+      delay: median(rounds.map(({ delay }) => delay)),
     };
-    const { cost, delay } = await rounds(connections);
+  }
+
+  async stop() {
+    await Promise.all([this.load, ...this.nodes].map((each) => each.stop()));
+    await this.server.stop();
+  }
+}
+
+/**
+ * All kinds, round by round in alternation.
+ *
+ * @param {number} connections
+ * @param {(text: string) => void} progress
+ */
+async function measureAll(connections, progress) {
+  /** @type {Contender[]} */
+  const contenders = [];
+  try {
+    for (const { kind } of KINDS) {
+      const contender = new Contender(await startRedis(), kind);
+      contenders.push(contender);
+      progress(`${contender.kind}: ${connections} connections`);
+      await contender.join(connections);
+    }
+    const rounds = async (/** @type {number} */ each) => {
+      for (let round = 0; round < ROUNDS; round++) {
+        for (const contender of round % 2 === 0 ? contenders : [...contenders].reverse()) {
+          await contender.round(each);
+        }
+      }
+      return contenders.map((contender) => contender.takeRounds());
+    };
+    progress(`${ROUNDS} × ${MESSAGES} messages to each`);
+    const fast = await rounds(connections);
     const stalled = Math.ceil(connections * STALLED);
-    progress(`${kind}: the same, while ${stalled} do not read`);
-    await load.request({ do: 'stall', count: stalled });
+    progress(`the same, while ${stalled} do not read`);
+    for (const { load } of contenders) await load.request({ do: 'stall', count: stalled });
     const slow = await rounds(connections - stalled);
-    return { kind, cost, delay, slow, rss: grown('rss'), heap: grown('heap') };
+    return contenders.map(({ kind, memory }, at) => ({
+      kind,
+      .../** @type {(typeof fast)[0]} */ (fast[at]),
+      slow: /** @type {(typeof slow)[0]} */ (slow[at]),
+      ...memory,
+    }));
   } finally {
-    await Promise.all([load, ...nodes].map((each) => each.stop()));
+    await Promise.all(contenders.map((contender) => contender.stop()));
   }
 }
 
@@ -88,21 +144,16 @@ function createBroadcast(load, nodes) {
 /**
  * Measures how connections that stop reading delay the others.
  *
- * @param {Server} server
  * @param {string} kind
  * @param {(text: string) => void} progress
  */
-async function measureSlow(server, kind, progress) {
-  await server.control.flushall();
-  const nodes = [0, 1].map(() => new ForkedProcess('./fan-out-node.js', [kind, String(server.port)]));
-  const load = new ForkedProcess('./fan-out-load.js', []);
+async function measureSlow(kind, progress) {
+  const contender = new Contender(await startRedis(), kind);
+  const { load, broadcast } = contender;
   try {
-    const ports = (await Promise.all(nodes.map((node) => node.next()))).map(({ port }) => port);
     const { connections, stalled, size, messages } = SLOW;
     progress(`${kind}: ${stalled} of ${connections} stop reading`);
-    await load.request({ do: 'join', kind, ports, count: connections });
-    const broadcast = createBroadcast(load, nodes);
-    const readUsage = () => Promise.all(nodes.map((node) => node.request({ do: 'measure' })));
+    await contender.join(connections);
     const delay = async (/** @type {number} */ each) => {
       const delays = [];
       for (let round = 0; round < ROUNDS * 2; round++) {
@@ -114,30 +165,28 @@ async function measureSlow(server, kind, progress) {
     };
     await broadcast(messages, connections, size);
     const before = await delay(connections);
-    const begin = await readUsage();
+    const begin = await contender.readUsage();
     await load.request({ do: 'stall', count: stalled });
     // Messages in flight to the stalled connections may still be counted.
     const during = await delay(connections - stalled);
-    const end = await readUsage();
+    const end = await contender.readUsage();
     const sum = (/** @type {(report: any) => number} */ of) =>
       end.reduce((all, report) => all + of(report), 0);
     const extraMemory = sum(({ rss }) => rss) - begin.reduce((all, { rss }) => all + rss, 0);
     return { kind, before, during, extraMemory, closed: sum(({ stats }) => stats.closedSlow ?? 0) };
   } finally {
-    await Promise.all([load, ...nodes].map((each) => each.stop()));
+    await contender.stop();
   }
 }
 
 /**
- * @param {Server} server
  * @param {{ connections: number }} how
  * @param {(text: string) => void} progress
  */
-export async function runFanOut(server, { connections }, progress) {
-  const results = [];
-  for (const { kind } of KINDS) results.push(await measure(server, kind, connections, progress));
+export async function runFanOut({ connections }, progress) {
+  const results = await measureAll(connections, progress);
   const slow = [];
-  for (const kind of ['plain', 'history', 'socket.io']) slow.push(await measureSlow(server, kind, progress));
+  for (const kind of ['plain', 'history', 'socket.io']) slow.push(await measureSlow(kind, progress));
   return { connections, results, slow };
 }
 

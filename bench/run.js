@@ -9,6 +9,7 @@ import { cpus, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
 import { runConnections, writeConnections } from './connections.js';
 import { runFanOut, writeFanOut } from './fan-out.js';
+import { blocks } from './measurements/blocks.js';
 import { heap } from './measurements/heap.js';
 import { memory } from './measurements/memory.js';
 import { reap } from './measurements/reap.js';
@@ -27,7 +28,7 @@ import { workloads } from './workloads.js';
 /** @typedef {import('./measurements/measurement.js').Finding} Finding */
 
 /** Measurements without competitors. Each entry adds rows to the table of targets. */
-const measurements = [rest, heap, memory, reap, recovery];
+const measurements = [rest, heap, memory, reap, recovery, blocks];
 
 const RESULTS = new URL('./results/', import.meta.url);
 const SCALE = 'scale';
@@ -220,12 +221,12 @@ async function main() {
       writeScale(outcome, `${aboutOf(machine)}.`, how.docs);
     }
     if (how.wanted.includes(FAN_OUT)) {
-      const outcome = await runFanOut(server, how, progress);
+      const outcome = await runFanOut(how, progress);
       writeJson(`${stamp}-fan-out.json`, { machine, ...outcome });
       writeFanOut(outcome, `${aboutOf(machine)}.`, how.docs);
     }
     if (how.wanted.includes(CONNECTIONS)) {
-      const outcome = await runConnections(server, how, progress);
+      const outcome = await runConnections(how, progress);
       writeJson(`${stamp}-connections.json`, { machine, ...outcome });
       writeConnections(outcome, `${aboutOf(machine)}.`, how.docs);
     }

@@ -178,7 +178,7 @@ const kinds = {
 const made = kinds[kind]?.();
 if (made === undefined) throw new Error(`no kind ${kind}`);
 
-/** @typedef {{ do: 'measure' } | { do: 'broadcast', rooms: number, size: number, times: number }} ServerRequest */
+/** @typedef {{ do: 'measure' | 'memory' } | { do: 'broadcast', rooms: number, size: number, times: number }} ServerRequest */
 
 process.on('message', async (/** @type {ServerRequest} */ request) => {
   if (request.do === 'broadcast') {
@@ -187,8 +187,15 @@ process.on('message', async (/** @type {ServerRequest} */ request) => {
       sent.push(made.broadcast(`room-${n % request.rooms}`, request.size));
     await Promise.all(sent);
   }
+  if (request.do === 'memory') {
+    for (let turn = 0; turn < 3; turn++) {
+      globalThis.gc?.();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
   const { user, system } = process.cpuUsage();
-  process.send?.({ cpu: user + system, open: made.open() });
+  const { rss, heapUsed, external } = process.memoryUsage();
+  process.send?.({ cpu: user + system, open: made.open(), rss, heap: heapUsed + external });
 });
 process.on('disconnect', () => process.exit());
 // A subscriber by hand must not subscribe before.
