@@ -3,14 +3,17 @@
 
 /** @type {Record<string, () => Promise<{ default: Record<string, (setting: any) => Promise<any>> }>>} */
 const comparisons = {
+  blocks: () => import('./comparisons/blocks.js'),
   heap: () => import('./comparisons/heap.js'),
   lookup: () => import('./comparisons/lookup.js'),
   node: () => import('./comparisons/node.js'),
+  notify: () => import('./comparisons/notify.js'),
   presence: () => import('./comparisons/presence.js'),
   publish: () => import('./comparisons/publish.js'),
   receive: () => import('./comparisons/receive.js'),
   scale: () => import('./comparisons/scale.js'),
   subscribe: () => import('./comparisons/subscribe.js'),
+  watch: () => import('./comparisons/watch.js'),
 };
 
 /** @param {object} message */

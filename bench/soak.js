@@ -77,10 +77,10 @@ class FaultyNetwork {
       near.resetAndDestroy();
       far.resetAndDestroy();
     };
-    for (const [from, to] of [
+    for (const [from, to] of /** @type {const} */ ([
       [near, far],
       [far, near],
-    ]) {
+    ])) {
       from.on('error', () => {});
       from.on('close', () => to.destroy());
       let before = Promise.resolve();

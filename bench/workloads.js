@@ -11,7 +11,7 @@ import { sumOf } from './support/messages.js';
  * @typedef {object} Target
  * @property {'client' | 'redis'} side
  * @property {string} against a competitor, or `fastest library`
- * @property {number} atMost
+ * @property {number | Record<Library, number>} atMost
  * @property {Library} [library] set if the target is for one client only
  *
  * @typedef {object} Workload
@@ -25,15 +25,60 @@ import { sumOf } from './support/messages.js';
  * @property {number} quickCount the same with --quick
  * @property {Library} quickLibrary the only client with --quick: the one with more competitors
  * @property {boolean} [ownChannels] every competitor uses channels of its own
- * @property {boolean} [publishLoad] messages are published to the competitor by bench/support/publish-load.js
+ * @property {'publish' | 'presence'} [load] what the competitor receives: messages published by
+ *   bench/support/publish-load.js, or changes of presence by a process of the same competitor
  * @property {boolean} [watch] the messages that the competitor publishes are counted
- * @property {string[]} [notInRound] commands that check the outcome and must not run while Redis's CPU time is measured
+ * @property {(competitor: string) => string[]} commands all that a measured round needs. Any other ends the benchmark, because
+ *   Redis's CPU time would include it
+ * @property {boolean} [contended] while busy processes compete for every core
+ * @property {string} [subtract] a competitor that does only what the rounds of all have in common; its cost is subtracted
  * @property {(count: number, competitor: string) => Record<string, number>} expected the facts
  *   that must hold after a round
  * @property {Target[]} targets
  */
 
 const USERS = 10_000;
+const HISTORY = { size: 100, ttl: 600_000 };
+
+// Commands that rounds need, those of scripts included: see `Workload.commands`.
+
+/** Renewals and sweeps of rollcall's process, which may come in the round of another competitor. */
+// biome-ignore format: one list
+const leaseCommands = [
+  'evalsha', 'eval', 'script|load', 'time', 'get', 'zadd', 'zscore', 'zrange', 'zrangebyscore', 'pexpire', 'hexists', 'sismember',
+  'sscan',
+];
+const historyCommands = ['evalsha', 'time', 'get', 'set', 'lindex', 'rpush', 'ltrim', 'pexpire', 'publish'];
+const idempotencyCommands = ['hget', 'hset', 'pexpireat'];
+const handwrittenHistoryCommands = ['evalsha', 'xadd', 'pexpire', 'publish'];
+const handwrittenCommands = ['multi', 'exec', 'hset', 'sadd', 'expire', 'srem', 'scard', 'publish'];
+/** @type {Record<string, string[]>} */
+const presenceCommands = {
+  // biome-ignore format: one list
+  rollcall: [
+    'multi', 'exec', 'hlen', 'hset', 'hdel', 'mget', 'set', 'sadd', 'srem', 'smembers', 'rpushx', 'publish',
+  ],
+  handwritten: handwrittenCommands,
+  handwrittenTuned: handwrittenCommands,
+  handwrittenScript: ['evalsha', 'hset', 'expire', 'publish'],
+  colyseus: ['hset', 'sadd', 'expire', 'srem', 'scard', 'publish'],
+};
+/** @type {Record<string, string[]>} */
+const lookupCommands = {
+  rollcall: ['mget'],
+  handwritten: ['multi', 'exec', 'hgetall', 'smembers'],
+  handwrittenTuned: ['multi', 'exec', 'hgetall', 'smembers'],
+  handwrittenScript: ['hget'],
+  mget: ['mget'],
+  colyseus: ['hgetall', 'smembers'],
+};
+/** What a lookup cache asks about changes. */
+const cacheCommands = ['mget', 'lrange', 'lpos', 'lindex', 'rpush', 'pexpire'];
+/** @param {Record<string, string[]>} commands */
+const withLease = (commands) => (/** @type {string} */ competitor) => [
+  ...leaseCommands,
+  ...(commands[competitor] ?? []),
+];
 
 /** Names of competitors in reports. */
 export const competitorNames = {
@@ -45,6 +90,7 @@ export const competitorNames = {
   handwrittenTuned: 'written by hand, tuned',
   handwrittenScript: 'written by hand, one script',
   uncached: 'rollcall without the cache',
+  plain: 'rollcall without history',
   mget: 'MGET + JSON.parse',
   graphql: 'graphql-redis-subscriptions',
   yoga: '@graphql-yoga/redis-event-target',
@@ -58,7 +104,8 @@ export const libraryNames = new Set(['graphql', 'yoga', 'mqemitter', 'colyseus',
 
 /**
  * @param {{ name: string, title: string, handlers?: number, channels?: number, count: number,
- *   quickCount: number, bytes?: number, raw?: boolean, targets?: Target[] }} options
+ *   quickCount: number, bytes?: number, raw?: boolean, contended?: boolean, setting?: object,
+ *   competitors?: (library: Library) => string[], targets?: Target[] }} options
  * @returns {Workload}
  */
 function receive({
@@ -68,6 +115,8 @@ function receive({
   channels = 1,
   bytes = 150,
   raw = false,
+  competitors = (library) => ['client', ...pubsubLibraryNames[library]],
+  setting = {},
   targets = [],
   ...rest
 }) {
@@ -78,10 +127,11 @@ function receive({
     unit: 'message',
     comparison: 'receive',
     quickLibrary: 'ioredis',
-    competitors: (library) => ['client', ...pubsubLibraryNames[library]],
-    setting: { handlers, channels, raw, bytes, channel: name },
+    competitors,
+    setting: { handlers, channels, raw, bytes, channel: name, ...setting },
     ownChannels: true,
-    publishLoad: true,
+    load: 'publish',
+    commands: () => ['publish'],
     expected: (messages, competitor) => ({
       calls: messages * handlers,
       // The libraries always decode messages.
@@ -113,7 +163,7 @@ function presence({ name, title, what, callers, quickCount, left, listener = tru
     count: USERS,
     quickCount,
     watch: listener,
-    notInRound: ['keys', 'hget', 'scan'],
+    commands: withLease(presenceCommands),
     expected: (calls) => ({ online: left(calls), ...(listener ? { seen: calls } : {}) }),
     targets,
   };
@@ -131,7 +181,10 @@ function lookup(users) {
     comparison: 'lookup',
     quickLibrary: 'node-redis',
     competitors: (library) =>
-      library === 'ioredis' ? ['handwritten', 'mget', 'colyseus'] : ['handwritten', 'mget'],
+      ['handwritten', 'handwrittenTuned', 'handwrittenScript', 'mget'].concat(
+        library === 'ioredis' ? ['colyseus'] : [],
+      ),
+    commands: withLease(lookupCommands),
     setting: { users },
     count: 100_000,
     quickCount: 20_000,
@@ -141,6 +194,58 @@ function lookup(users) {
       { side: 'client', against: 'mget', atMost: 1.5 },
       { side: 'redis', against: 'handwritten', atMost: 0.25 },
     ],
+  };
+}
+
+/**
+ * @param {number} channels
+ * @returns {Workload}
+ */
+function publishHistory(channels) {
+  return {
+    name: `publish-history${channels === 100 ? '' : `-${channels}`}`,
+    title: `publish 150 B of JSON with history ${channels === 1 ? 'on one channel' : `over ${channels.toLocaleString('en')} channels`}, 100 in flight`,
+    unit: 'message',
+    comparison: 'publish',
+    quickLibrary: 'node-redis',
+    competitors: () => ['handwrittenScript', 'handwrittenTuned'],
+    setting: { callers: 100, bytes: 150, channel: 'kept', channels, history: HISTORY },
+    commands: (competitor) => (competitor === 'rollcall' ? historyCommands : handwrittenHistoryCommands),
+    ownChannels: true,
+    count: channels === 100 ? 30_000 : 20_000,
+    quickCount: channels === 100 ? 10_000 : 5_000,
+    expected: (messages) => ({ published: messages }),
+    targets: [
+      { side: 'client', against: 'handwrittenScript', atMost: 0.8 },
+      { side: 'redis', against: 'handwrittenScript', atMost: 1.2 },
+    ],
+  };
+}
+
+/**
+ * @param {number} changed of 1,000 users, between two lookups
+ * @param {Target[]} targets
+ * @returns {Workload}
+ */
+function lookupAgain(changed, targets) {
+  return {
+    name: changed === 0 ? 'lookup-again' : 'lookup-changed',
+    title: `getMultiplePresence of the same 1,000 users again, with lookupCache, ${changed === 0 ? 'nothing changed' : `${changed / 10} % changed`}`,
+    unit: 'user',
+    comparison: 'lookup',
+    quickLibrary: 'node-redis',
+    competitors: () => ['uncached'],
+    setting: { users: 1_000, cached: true, changed },
+    commands: () => [
+      ...leaseCommands,
+      ...cacheCommands,
+      ...(changed === 0 ? [] : ['hgetall', ...(presenceCommands['rollcall'] ?? [])]),
+    ],
+    ...(changed === 0 ? {} : { subtract: 'changes' }),
+    count: 100_000,
+    quickCount: 20_000,
+    expected: (looked) => ({ online: looked }),
+    targets,
   };
 }
 
@@ -163,6 +268,26 @@ export const workloads = [
       { side: 'client', against: 'client', atMost: 1.05 },
       { side: 'client', against: 'graphql', atMost: 0.5, library: 'ioredis' },
     ],
+  }),
+  receive({
+    name: 'receive-1000-contended',
+    title: 'receive 150 B of JSON, 1,000 handlers on one channel, on a contended machine',
+    handlers: 1_000,
+    competitors: () => ['client'],
+    contended: true,
+    count: 5_000,
+    quickCount: 2_000,
+    targets: [{ side: 'client', against: 'client', atMost: 1.05 }],
+  }),
+  receive({
+    name: 'receive-history',
+    title: 'receive 150 B of JSON with history, 1 handler on each of 100 channels',
+    channels: 100,
+    setting: { history: HISTORY },
+    competitors: () => ['plain'],
+    count: 60_000,
+    quickCount: 20_000,
+    targets: [{ side: 'client', against: 'plain', atMost: 1.25 }],
   }),
   receive({
     name: 'receive-channels',
@@ -189,6 +314,7 @@ export const workloads = [
     quickLibrary: 'ioredis',
     competitors: (library) => ['client', 'tuned', ...pubsubLibraryNames[library]],
     setting: { callers: 100, bytes: 150, channel: 'bench' },
+    commands: () => ['publish'],
     count: 30_000,
     quickCount: 10_000,
     watch: true,
@@ -198,29 +324,7 @@ export const workloads = [
       { side: 'client', against: 'fastest library', atMost: 0.8 },
     ],
   },
-  {
-    name: 'publish-history',
-    title: 'publish 150 B of JSON with history over 100 channels, 100 in flight',
-    unit: 'message',
-    comparison: 'publish',
-    quickLibrary: 'node-redis',
-    competitors: () => ['handwrittenScript', 'handwrittenTuned'],
-    setting: {
-      callers: 100,
-      bytes: 150,
-      channel: 'kept',
-      channels: 100,
-      history: { size: 100, ttl: 600_000 },
-    },
-    ownChannels: true,
-    count: 30_000,
-    quickCount: 10_000,
-    expected: (messages) => ({ published: messages }),
-    targets: [
-      { side: 'client', against: 'handwrittenScript', atMost: 0.8 },
-      { side: 'redis', against: 'handwrittenScript', atMost: 1.2 },
-    ],
-  },
+  ...[1, 100, 10_000].map(publishHistory),
   {
     name: 'subscribe',
     title: '1,000 subscribes at once (and unsubscribes)',
@@ -234,6 +338,7 @@ export const workloads = [
       ...pubsubLibraryNames[library].filter((name) => name !== 'socketio'),
     ],
     setting: { channels: 1_000, channel: 'subscribe' },
+    commands: () => ['subscribe', 'unsubscribe', 'psubscribe', 'punsubscribe'],
     ownChannels: true,
     count: 10_000,
     quickCount: 3_000,
@@ -301,20 +406,44 @@ export const workloads = [
   lookup(100),
   lookup(1_000),
   lookup(10_000),
+  lookupAgain(0, [
+    { side: 'client', against: 'uncached', atMost: 0.15 },
+    { side: 'redis', against: 'uncached', atMost: 0.05 },
+  ]),
+  lookupAgain(10, [
+    { side: 'client', against: 'uncached', atMost: 0.35 },
+    { side: 'redis', against: 'uncached', atMost: 0.3 },
+  ]),
   {
-    name: 'lookup-again',
-    title: 'getMultiplePresence of the same 1,000 users again, with lookupCache, nothing changed',
-    unit: 'user',
-    comparison: 'lookup',
+    name: 'watch',
+    title: 'a change of presence in a process that watches 1,000 of the 10,000 users who change',
+    unit: 'change',
+    comparison: 'watch',
     quickLibrary: 'node-redis',
-    competitors: () => ['uncached'],
-    setting: { users: 1_000, cached: true },
-    count: 100_000,
-    quickCount: 20_000,
-    expected: (looked) => ({ online: looked }),
-    targets: [
-      { side: 'client', against: 'uncached', atMost: 0.15 },
-      { side: 'redis', against: 'uncached', atMost: 0.05 },
-    ],
+    competitors: () => ['handwritten'],
+    setting: { users: USERS, every: 10, callers: 64 },
+    load: 'presence',
+    commands: withLease(presenceCommands),
+    count: USERS,
+    quickCount: USERS / 2,
+    expected: (changes) => ({ calls: changes / 10 }),
+    targets: [],
+  },
+  {
+    name: 'notify',
+    title: 'notify 1,000 users who are away, 150 B of JSON, 64 callers',
+    unit: 'notification',
+    comparison: 'notify',
+    quickLibrary: 'node-redis',
+    competitors: () => ['handwrittenScript'],
+    setting: { users: 1_000, callers: 64, bytes: 150 },
+    commands: (competitor) =>
+      competitor === 'rollcall'
+        ? [...leaseCommands, ...historyCommands, ...idempotencyCommands, 'mget']
+        : [...leaseCommands, ...handwrittenHistoryCommands],
+    count: 10_000,
+    quickCount: 3_000,
+    expected: (notifications) => ({ notified: notifications }),
+    targets: [],
   },
 ];

@@ -14,6 +14,7 @@ import { message, VARIETY } from '../support/messages.js';
  * @property {number} handlers for each channel
  * @property {number} bytes
  * @property {boolean} raw
+ * @property {{ size: number, ttl: number }} [history] of all channels
  *
  * @typedef {(message: any) => void} Handler
  */
@@ -100,11 +101,38 @@ async function plainSender({ library, port }) {
   };
 }
 
+/**
+ * rollcall's own messages with history.
+ *
+ * @param {PubSubService} pubsub
+ * @param {Setting['history']} history
+ */
+async function historySender(pubsub, history) {
+  return {
+    publish: (/** @type {string} */ channel, /** @type {object} */ message) =>
+      pubsub.publish(channel, message, { history: /** @type {any} */ (history) }),
+    close: () => {},
+  };
+}
+
+/** A missed message would be read from the history, which is not what is measured. */
+const onDiscontinuity = () => {
+  throw new Error('receive: messages were missed');
+};
+
 /** @type {Record<string, (setting: Setting) => Promise<unknown>>} */
 const competitors = {
+  /** rollcall without the histories. */
+  async plain(setting) {
+    const { history, ...others } = setting;
+    return /** @type {any} */ (competitors['rollcall'])(others);
+  },
+
   async rollcall(setting) {
     const redis = /** @type {any} */ (await connect(setting.library, setting.port));
     const pubsub = new PubSubService({ redis });
+    const { raw, history } = setting;
+    const options = history === undefined ? { raw } : { raw, since: 'latest', onDiscontinuity };
     return createRunner(
       setting,
       setting.raw,
@@ -114,10 +142,10 @@ const competitors = {
         );
         await inFlight(1_000, all.length, async (n) => {
           const { channel, handler } = /** @type {(typeof all)[0]} */ (all[n]);
-          await pubsub.subscribe(channel, handler, { raw: setting.raw });
+          await pubsub.subscribe(channel, handler, /** @type {any} */ (options));
         });
       },
-      () => plainSender(setting),
+      () => (history === undefined ? plainSender(setting) : historySender(pubsub, history)),
     );
   },
 

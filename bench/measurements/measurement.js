@@ -19,7 +19,7 @@
  * @property {string} [library]
  * @property {string} target
  * @property {string} measured
- * @property {boolean} met
+ * @property {boolean} [met] without it, the row has no target
  * @property {object} figures for the JSON file
  */
 

@@ -1,5 +1,5 @@
 // @ts-check
-import { PresenceService, PubSubService } from 'rollcall';
+import { NotificationService, PresenceService, PubSubService, RoomService } from 'rollcall';
 import { connect } from '../support/clients.js';
 import { Competitor } from '../support/competitor-process.js';
 import { inFlight } from '../support/in-flight.js';
@@ -12,6 +12,9 @@ import { info } from '../support/redis-server.js';
 
 const USERS = 10_000;
 const CHANNELS = 2_000;
+/** In each channel, where idempotency keys are measured. */
+const MESSAGES = 10;
+const HISTORY = { size: 100, ttl: 600_000 };
 /** For what is not measured. */
 const MANY = 1_000;
 
@@ -29,22 +32,29 @@ export const memory = {
         figures: { rollcall, handwritten },
       },
       finding('… per member of a room of 10,000', 160, await bytesPerMember(context)),
+      finding('… per room of one member', undefined, await bytesPerRoom(context)),
       finding('… per channel with a history of one message of 150 B', 1_100, await bytesPerChannel(context)),
+      finding(
+        '… per notification of 150 B to a user who is away',
+        2_048,
+        await bytesPerNotification(context),
+      ),
+      ...(await idempotencyKeys(context)),
     ];
   },
 };
 
 /**
  * @param {string} what
- * @param {number} target in bytes
+ * @param {number | undefined} target in bytes
  * @param {number} bytes
  */
 function finding(what, target, bytes) {
   return {
     what,
-    target: `≤ ${target} B`,
+    target: target === undefined ? '' : `≤ ${target.toLocaleString('en')} B`,
     measured: `${bytes.toFixed(0)} B`,
-    met: bytes <= target,
+    ...(target === undefined ? {} : { met: bytes <= target }),
     figures: { bytes },
   };
 }
@@ -69,37 +79,102 @@ async function bytesPerUser({ server, libraries }, name) {
   }
 }
 
-/** @param {Context} context */
-async function bytesPerMember({ server }) {
+/**
+ * The growth of Redis's memory by `work`, in an empty database.
+ *
+ * @param {Context} context
+ * @param {(services: Services) => Promise<unknown>} work
+ * @param {(services: Services) => Promise<unknown>} [prepare]
+ */
+async function bytesOf({ server }, work, prepare = async () => {}) {
   await server.control.flushall();
   const redis = /** @type {any} */ (await connect('ioredis', server.port));
   const presence = new PresenceService({ redis, nodeName: 'a-server' });
+  const pubsub = new PubSubService({ redis });
+  const rooms = new RoomService({ pubsub, presence });
+  const services = { presence, pubsub, notifications: new NotificationService({ rooms }) };
   try {
-    await inFlight(MANY, USERS, (n) => presence.setPresence(userOf(n), socketOf(n)));
+    await Promise.all([presence.connect(), pubsub.connect()]);
+    await prepare(services);
     const before = await settledMemory(server);
-    await inFlight(MANY, USERS, (n) => presence.join('a-room', userOf(n), socketOf(n)));
-    return ((await settledMemory(server)) - before) / USERS;
+    await work(services);
+    return (await settledMemory(server)) - before;
   } finally {
-    await presence.close();
+    await rooms.close();
+    await Promise.all([presence.close(), pubsub.close()]);
     redis.disconnect();
   }
 }
 
+/** @typedef {{ presence: PresenceService, pubsub: PubSubService, notifications: NotificationService }} Services */
+
+/** @param {Services} services */
+const arrive = ({ presence }) => inFlight(MANY, USERS, (n) => presence.setPresence(userOf(n), socketOf(n)));
+
 /** @param {Context} context */
-async function bytesPerChannel({ server }) {
-  await server.control.flushall();
-  const redis = /** @type {any} */ (await connect('ioredis', server.port));
-  const pubsub = new PubSubService({ redis });
-  try {
-    await pubsub.connect();
-    const before = await settledMemory(server);
-    const options = { history: { size: 100, ttl: 600_000 } };
-    await inFlight(MANY, CHANNELS, (n) => pubsub.publish(`channel-${n}`, message(n, 150), options));
-    return ((await settledMemory(server)) - before) / CHANNELS;
-  } finally {
-    await pubsub.close();
-    redis.disconnect();
-  }
+async function bytesPerMember(context) {
+  const join = (/** @type {Services} */ { presence }) =>
+    inFlight(MANY, USERS, (n) => presence.join('a-room', userOf(n), socketOf(n)));
+  return (await bytesOf(context, join, arrive)) / USERS;
+}
+
+/** @param {Context} context */
+async function bytesPerRoom(context) {
+  const join = (/** @type {Services} */ { presence }) =>
+    inFlight(MANY, USERS, (n) => presence.join(`room-${n}`, userOf(n), socketOf(n)));
+  return (await bytesOf(context, join, arrive)) / USERS;
+}
+
+/**
+ * @param {Services} services
+ * @param {number} messages to each of the channels
+ * @param {(n: number) => object} [optionsOf]
+ */
+const publishTo = ({ pubsub }, messages, optionsOf = () => ({})) =>
+  inFlight(MANY, CHANNELS * messages, (n) =>
+    pubsub.publish(`channel-${n % CHANNELS}`, message(n % 1_000, 150), { history: HISTORY, ...optionsOf(n) }),
+  );
+
+/** @param {Context} context */
+async function bytesPerChannel(context) {
+  return (await bytesOf(context, (services) => publishTo(services, 1))) / CHANNELS;
+}
+
+/** @param {Context} context */
+async function bytesPerNotification(context) {
+  const notify = (/** @type {Services} */ { notifications }) =>
+    inFlight(MANY, CHANNELS, (n) => notifications.notify(userOf(n), message(n % 1_000, 150)));
+  return (await bytesOf(context, notify)) / CHANNELS;
+}
+
+/**
+ * What idempotency keys add to messages with history.
+ *
+ * @param {Context} context
+ */
+async function idempotencyKeys(context) {
+  const { control } = context.server;
+  const plain = await bytesOf(context, (services) => publishTo(services, MESSAGES));
+  const keysBefore = await control.dbsize();
+  const idempotencyKey = (/** @type {number} */ n) => `a-key-of-20-B-${100_000 + n}`;
+  const withKeys = await bytesOf(context, (services) =>
+    publishTo(services, MESSAGES, (n) => ({ idempotencyKey: idempotencyKey(n) })),
+  );
+  const keys = ((await control.dbsize()) - keysBefore) / (CHANNELS * MESSAGES);
+  return [
+    finding(
+      `… per idempotency key of 20 B, with ${MESSAGES} messages in each channel`,
+      undefined,
+      (withKeys - plain) / (CHANNELS * MESSAGES),
+    ),
+    {
+      what: 'keys of Redis per message with an idempotency key',
+      target: `≤ ${1 / MESSAGES}: at most one for each channel`,
+      measured: keys.toFixed(2),
+      met: keys <= 1 / MESSAGES,
+      figures: { keys },
+    },
+  ];
 }
 
 /**

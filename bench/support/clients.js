@@ -42,7 +42,7 @@ export function connect(library, port) {
  */
 export async function tunedClient(library, port) {
   if (library === 'node-redis') {
-    return (await nodeRedis(port)).withCommandOptions({ timeout: undefined });
+    return (await nodeRedis(port)).withCommandOptions(/** @type {any} */ ({ timeout: undefined }));
   }
   const client = new Redis({ host: '127.0.0.1', port, lazyConnect: true, enableAutoPipelining: true });
   client.on('error', fatal);

@@ -1,7 +1,8 @@
 // @ts-check
+import { startBusyNeighbours } from './busy-neighbours.js';
 import { Competitor } from './competitor-process.js';
 import { CHANGES } from './handwritten-presence.js';
-import { PER_BLOCK, publishAtFullSpeed, recordBlocks } from './publish-load.js';
+import { continueChains, PER_BLOCK, publishAtFullSpeed, recordMessages, toBlocks } from './publish-load.js';
 import { commandsRun, redisCpu } from './redis-server.js';
 import { statisticsOf } from './statistics.js';
 
@@ -46,6 +47,47 @@ async function countPublished(server) {
 }
 
 /**
+ * What happens during the rounds of a competitor, besides what its own process does.
+ *
+ * @typedef {object} Load
+ * @property {(count: number) => () => Promise<unknown>} prepare what is to start when the competitor is ready
+ * @property {() => Promise<unknown>} [stop]
+ */
+
+/**
+ * Messages published by this process, which must not be slower than the competitor that receives them.
+ *
+ * @param {Server} server
+ * @param {Competitor} competitor
+ * @param {string} channel
+ * @returns {Promise<Load>}
+ */
+async function publishedMessages({ control, port }, competitor, channel) {
+  const recorded = await recordMessages(control, channel, () => competitor.call('sample'));
+  const chained = recorded[0]?.payload.toString('latin1', 0, 4) === 'rc1:';
+  const next = chained ? continueChains(recorded) : () => recorded;
+  const fixed = chained ? undefined : toBlocks(recorded);
+  const prepare = (/** @type {number} */ count) => {
+    const blocks = fixed ?? toBlocks(next(count));
+    return () => publishAtFullSpeed(port, blocks, PER_BLOCK, count);
+  };
+  return { prepare };
+}
+
+/**
+ * Changes of presence made by a process of the same competitor.
+ *
+ * @param {Competitor} competitor
+ * @param {object} setting
+ * @returns {Promise<Load>}
+ */
+async function presenceChanges({ name }, setting) {
+  const writer = new Competitor(name);
+  await writer.start('presence', { ...setting, what: 'change' });
+  return { prepare: (count) => () => writer.round(count), stop: () => writer.stop() };
+}
+
+/**
  * Measures all competitors of a workload, round by round in alternation.
  *
  * @param {Server} server
@@ -56,37 +98,71 @@ async function countPublished(server) {
  */
 export async function compare(server, workload, library, { rounds, warmUps, count }) {
   await server.control.flushall();
-  const competitors = ['rollcall', ...workload.competitors(library)].map((name) => new Competitor(name));
+  const names = ['rollcall', ...workload.competitors(library)];
+  if (workload.subtract !== undefined) names.push(workload.subtract);
+  const competitors = names.map((name) => new Competitor(name));
   const watching = workload.watch ? await countPublished(server) : undefined;
+  /** @type {Map<Competitor, Load>} */
+  const loads = new Map();
+  const neighbours = workload.contended ? startBusyNeighbours() : undefined;
   try {
-    /** @type {Map<Competitor, Buffer[]>} */
-    const loads = new Map();
     for (const competitor of competitors) {
       const own = workload.ownChannels
         ? { channel: `${workload.setting['channel']}-${competitor.name}` }
         : {};
       const setting = { ...workload.setting, ...own, library, port: server.port };
+      // Before the competitor, which watches users who exist.
+      if (workload.load === 'presence') loads.set(competitor, await presenceChanges(competitor, setting));
       await competitor.start(workload.comparison, setting);
-      if (workload.publishLoad) {
-        const sample = () => competitor.call('sample');
-        loads.set(competitor, await recordBlocks(server.control, own.channel ?? '', sample));
-      }
+      if (workload.load === 'publish')
+        loads.set(competitor, await publishedMessages(server, competitor, own.channel ?? ''));
     }
     for (let round = -warmUps; round < rounds; round++) {
       // The order alternates: the first of one round is the last of the next.
       const order = round % 2 === 0 ? competitors : [...competitors].reverse();
       for (const competitor of order) {
-        const blocks = loads.get(competitor);
-        const onReady = blocks && (() => publishAtFullSpeed(server.port, blocks, PER_BLOCK, count));
-        const figures = await runOnce(server, workload, competitor, count, onReady, watching);
-        if (round >= 0) competitor.rounds.push(figures);
+        const onReady = loads.get(competitor)?.prepare(count);
+        const { commands, ...figures } = await runOnce(
+          server,
+          workload,
+          competitor,
+          count,
+          onReady,
+          watching,
+        );
+        // Scripts are loaded and connections made while they warm up.
+        if (round < 0) continue;
+        assertNeeded(workload, competitor, commands);
+        competitor.rounds.push(figures);
       }
     }
-    return resultsOf(competitors);
+    return resultsOf(subtracted(competitors, workload.subtract));
   } finally {
     watching?.stop();
+    neighbours?.stop();
+    await Promise.all([...loads.values()].map((load) => load.stop?.()));
     await Promise.all(competitors.map((competitor) => competitor.stop()));
   }
+}
+
+/**
+ * Subtracts the cost of work that a round of every competitor includes, and that one competitor does alone.
+ *
+ * @param {Competitor[]} competitors
+ * @param {string} [alone]
+ */
+function subtracted(competitors, alone) {
+  const base = competitors.find(({ name }) => name === alone)?.rounds;
+  if (base === undefined) return competitors;
+  return competitors
+    .filter(({ name }) => name !== alone)
+    .map(({ name, rounds }) => ({
+      name,
+      rounds: rounds.map(({ client, redis }, at) => ({
+        client: client - (base[at]?.client ?? 0),
+        redis: redis - (base[at]?.redis ?? 0),
+      })),
+    }));
 }
 
 /**
@@ -94,24 +170,35 @@ export async function compare(server, workload, library, { rounds, warmUps, coun
  * @param {Workload} workload
  * @param {Competitor} competitor
  * @param {number} count
- * @param {() => Promise<void>} [onReady]
+ * @param {() => Promise<unknown>} [onReady]
  * @param {Awaited<ReturnType<typeof countPublished>>} [watching]
  */
 async function runOnce(server, workload, competitor, count, onReady, watching) {
   await competitor.call('reset');
   await watching?.takeCount();
   const { cpu, facts, redis, commands } = await measured(server, competitor, count, onReady);
-  const foreign = (workload.notInRound ?? []).filter((command) => commands.has(command));
-  if (foreign.length > 0) {
-    throw new Error(`${workload.name}: a round of ${competitor.name} includes ${foreign.join(', ')}`);
-  }
   Object.assign(facts, await competitor.call('after'));
   if (watching !== undefined) facts['seen'] = await watching.takeCount();
   for (const [fact, value] of Object.entries(workload.expected(count, competitor.name))) {
     if (facts[fact] === value) continue;
     throw new Error(`${workload.name}: ${competitor.name} has ${fact} ${facts[fact]} instead of ${value}`);
   }
-  return { client: cpu / count, redis: redis / count };
+  return { client: cpu / count, redis: redis / count, commands };
+}
+
+/**
+ * @param {Workload} workload
+ * @param {Competitor} competitor
+ * @param {Set<string>} commands that Redis ran
+ */
+function assertNeeded(workload, { name }, commands) {
+  const needed = new Set(workload.commands(name));
+  const others = [...commands].filter((command) => !needed.has(command));
+  if (others.length > 0) {
+    throw new Error(
+      `${workload.name}: a round of ${name} includes ${others.join(', ')}, which it does not need`,
+    );
+  }
 }
 
 /**
@@ -121,7 +208,7 @@ async function runOnce(server, workload, competitor, count, onReady, watching) {
  * @param {Server} server
  * @param {Competitor} competitor
  * @param {number} count
- * @param {() => Promise<void>} [onReady]
+ * @param {() => Promise<unknown>} [onReady]
  */
 async function measured(server, competitor, count, onReady) {
   const commandsBefore = await commandsRun(server.control);
@@ -135,7 +222,7 @@ async function measured(server, competitor, count, onReady) {
   return { cpu, facts, redis, commands };
 }
 
-/** @param {Competitor[]} competitors */
+/** @param {Pick<Competitor, 'name' | 'rounds'>[]} competitors */
 function resultsOf(competitors) {
   const own = competitors[0]?.rounds ?? [];
   return competitors.map(({ name, rounds }) => {

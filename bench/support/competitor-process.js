@@ -43,7 +43,7 @@ export class Competitor {
 
   /**
    * @param {number} count operations
-   * @param {() => Promise<void>} [onReady] called when the competitor is ready to receive messages
+   * @param {() => Promise<unknown>} [onReady] called when the competitor is ready to receive messages
    * @returns {Promise<{ cpu: number, facts: Record<string, any> }>} `cpu` in µs
    */
   round(count, onReady) {
@@ -52,7 +52,7 @@ export class Competitor {
 
   /**
    * @param {object} request
-   * @param {() => Promise<void>} [onReady]
+   * @param {() => Promise<unknown>} [onReady]
    * @param {number} [limit]
    * @returns {Promise<any>}
    */

@@ -98,7 +98,7 @@ export const pubsubLibraries = {
         return () =>
           new Promise((resolve) => emitter.removeListener(channel, listener, () => resolve(undefined)));
       },
-      close: () => emitter.close(),
+      close: () => emitter.close(() => {}),
     };
   },
 

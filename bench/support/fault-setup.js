@@ -218,10 +218,10 @@ export class FaultProxy {
   /** @param {import('node:net').Socket} near */
   #connect(near) {
     const far = createConnection({ host: '127.0.0.1', port: this.target, noDelay: true });
-    for (const [one, other] of [
+    for (const [one, other] of /** @type {const} */ ([
       [near, far],
       [far, near],
-    ]) {
+    ])) {
       this.#sockets.add(one);
       one.on('error', () => {});
       one.on('close', () => {

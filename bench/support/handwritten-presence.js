@@ -122,8 +122,9 @@ return redis.call('PUBLISH', '${CHANGES}', ARGV[4])`;
  * The minimum that a script can do: one hash per user, without sockets. Two tabs count as one, and the death of a process is not noticed.
  *
  * @param {(key: string, args: string[]) => Promise<unknown>} run
+ * @param {(keys: string[]) => Promise<(string | null)[]>} statuses
  */
-function oneHash(run) {
+function oneHash(run, statuses) {
   /**
    * @param {string} user
    * @param {string} status
@@ -139,6 +140,8 @@ function oneHash(run) {
     set: (user, _socket, status) => write(user, status),
     /** @param {string} user */
     remove: (user) => write(user, 'offline'),
+    /** @param {string[]} users */
+    get: (users) => statuses(users.map(hashOf)),
   };
 }
 
@@ -146,12 +149,18 @@ export const handwrittenScript = {
   /** @param {any} client */
   async 'node-redis'(client) {
     const sha = await client.scriptLoad(SET_SCRIPT);
-    return oneHash((key, args) => client.evalSha(sha, { keys: [key], arguments: args }));
+    return oneHash(
+      (key, args) => client.evalSha(sha, { keys: [key], arguments: args }),
+      (keys) => Promise.all(keys.map((key) => client.hGet(key, 'status'))),
+    );
   },
   /** @param {any} client */
   async ioredis(client) {
     const sha = await client.script('LOAD', SET_SCRIPT);
-    return oneHash((key, args) => client.evalsha(sha, 1, key, ...args));
+    return oneHash(
+      (key, args) => client.evalsha(sha, 1, key, ...args),
+      (keys) => Promise.all(keys.map((key) => client.hget(key, 'status'))),
+    );
   },
 };
 

@@ -33,30 +33,72 @@ export async function publishAtFullSpeed(port, blocks, perBlock, count) {
 /** Commands per block. */
 export const PER_BLOCK = 1_000;
 
+/** @typedef {{ channel: Buffer, payload: Buffer }} Recorded */
+
 /**
- * Records the messages that a competitor publishes, and makes blocks for {@link publishAtFullSpeed} from them: each
- * competitor receives the bytes that it sends itself.
+ * Records the messages that a competitor publishes: each competitor receives the bytes that it sends itself.
  *
  * @param {import('ioredis').Redis} control
  * @param {string} channel a part of the names of its channels
  * @param {() => Promise<{ count: number }>} sample makes the competitor publish
+ * @returns {Promise<Recorded[]>}
  */
-export async function recordBlocks(control, channel, sample) {
+export async function recordMessages(control, channel, sample) {
   const connection = control.duplicate();
-  /** @type {Buffer[]} */
-  const commands = [];
-  connection.on('pmessageBuffer', (_pattern, name, payload) =>
-    commands.push(resp(['PUBLISH', name, payload])),
-  );
+  /** @type {Recorded[]} */
+  const messages = [];
+  connection.on('pmessageBuffer', (_pattern, name, payload) => messages.push({ channel: name, payload }));
   await connection.psubscribe(`*${channel}-*`);
   const { count } = await sample();
   await connection.ping();
   connection.disconnect();
-  if (commands.length !== count) throw new Error(`${commands.length} of ${count} messages were published`);
+  if (messages.length !== count) throw new Error(`${messages.length} of ${count} messages were published`);
+  return messages;
+}
+
+/**
+ * Blocks for {@link publishAtFullSpeed} of recorded messages.
+ *
+ * @param {Recorded[]} messages
+ */
+export function toBlocks(messages) {
+  const commands = messages.map(({ channel, payload }) => resp(['PUBLISH', channel, payload]));
   const blocks = [];
-  for (let at = 0; at < count; at += PER_BLOCK)
+  for (let at = 0; at < commands.length; at += PER_BLOCK)
     blocks.push(Buffer.concat(commands.slice(at, at + PER_BLOCK)));
   return blocks;
+}
+
+/**
+ * Recorded messages with history, sent again and again. Each names its position and its predecessor: a subscriber would
+ * take a repeated one for a duplicate. So every repetition continues the chain of its channel.
+ *
+ * @param {Recorded[]} recorded
+ */
+export function continueChains(recorded) {
+  /** @type {Map<string, string>} */
+  const last = new Map();
+  const messages = recorded.map(({ channel, payload }) => {
+    const end = payload.indexOf('\n');
+    const [magic = '', position = ''] = payload.toString('latin1', 0, end).split(':');
+    last.set(channel.toString(), position);
+    return { channel, magic, body: payload.subarray(end) };
+  });
+  let time = Math.max(...[...last.values()].map((position) => Number(position.split('-')[0])));
+  let next = 0;
+  /**
+   * @param {number} count
+   * @returns {Recorded[]}
+   */
+  return (count) =>
+    Array.from({ length: count }, () => {
+      const { channel, magic, body } = /** @type {typeof messages[0]} */ (messages[next++ % messages.length]);
+      const name = channel.toString();
+      const position = `${++time}-1`;
+      const header = Buffer.from(`${magic}:${position}:${last.get(name)}`);
+      last.set(name, position);
+      return { channel, payload: Buffer.concat([header, body]) };
+    });
 }
 
 /**

@@ -8,7 +8,7 @@ import { competitorNames, libraryNames, workloads } from '../workloads.js';
 /**
  * @typedef {object} Result of one workload with one client
  * @property {string} workload
- * @property {string} library
+ * @property {import('./clients.js').Library} library
  * @property {CompetitorResult[]} competitors
  */
 
@@ -45,8 +45,9 @@ function resultsOf(results, name) {
 export function judge(results) {
   return results.flatMap(({ workload: name, library, competitors }) => {
     const { workload } = resultsOf(results, name);
-    return workload.targets.flatMap(({ side, against, atMost, library: only }) => {
+    return workload.targets.flatMap(({ side, against, atMost: limit, library: only }) => {
       if (only !== undefined && only !== library) return [];
+      const atMost = typeof limit === 'number' ? limit : limit[library];
       const other =
         against === 'fastest library'
           ? competitors
@@ -80,7 +81,7 @@ export function targetTable(findings) {
       library === undefined ? '' : clientName(library),
       target,
       measured,
-      met ? 'met' : '**missed**',
+      met === undefined ? '' : met ? 'met' : '**missed**',
     ]),
   );
 }

@@ -22,4 +22,4 @@ export function statisticsOf(values) {
   return { median: median(values), min: Math.min(...values), max: Math.max(...values) };
 }
 
-/** @typedef {ReturnType<typeof spread>} Statistics */
+/** @typedef {ReturnType<typeof statisticsOf>} Statistics */
