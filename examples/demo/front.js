@@ -1,5 +1,6 @@
 import { createServer } from 'node:http';
 import { connect } from 'node:net';
+import { pipeline } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { build, stop } from 'esbuild';
 import express from 'express';
@@ -25,28 +26,20 @@ const HEADERS = {
  * The only server that the browser connects to. It serves the page, assigns a node to each client, forwards
  * WebSockets to the nodes like a load balancer, streams the dashboard, and handles the buttons that break things.
  *
- * @param {object} parts
- * @param {import('./nodes.js').Nodes} parts.nodes
- * @param {import('rollcall').PresenceService} parts.presence
- * @param {import('rollcall').PubSubService} parts.pubsub
- * @param {string} parts.secret signs tickets
- * @param {import('./backends.js').Backend['freeze']} parts.freeze
- * @param {AbortSignal} parts.signal ends the streams
+ * @param secret signs tickets
+ * @param signal ends the streams
  */
 export async function createFront({ nodes, presence, pubsub, secret, freeze, signal }) {
-  /** Open WebSockets per node. @type {Map<string, number>} */
-  const load = new Map();
-  /** @type {NodeJS.Timeout | undefined} */
   let thaw;
-  const script = await bundle(`${PAGE}page.jsx`);
-
+  const script = await bundlePage();
   const app = express().disable('x-powered-by');
+
   app.use((request, response, next) => {
     response.set(HEADERS);
     if (request.method === 'GET' || isSameOrigin(request)) next();
     else throw httpError(403, 'this request must come from the demo page');
   });
-  app.use(express.static(PAGE));
+  app.use(express.static(PAGE), express.json({ limit: 1_024 }));
   app.get('/page.js', (_, response) => response.type('js').send(script));
 
   app.get('/events', (request, response) => {
@@ -56,29 +49,23 @@ export async function createFront({ nodes, presence, pubsub, secret, freeze, sig
 
   app.get('/presence', async ({ query }, response) => {
     const users = [query.user ?? []].flat();
-    if (users.length === 0 || users.length > MAX_LOOKUP) {
+    if (users.length === 0 || users.length > MAX_LOOKUP)
       throw httpError(400, `name 1 to ${MAX_LOOKUP} users: /presence?user=alice&user=bob`);
-    }
     // One round trip for all users. Unknown users are missing from the map.
     const found = await presence.getMultiplePresence(users);
     response.json(Object.fromEntries(users.map((user) => [user, found.get(user) ?? null])));
   });
 
-  app.use(express.json({ limit: 1_024 }));
-
-  // Issues a ticket for the requested node if it runs, otherwise for the node with the fewest connections. A real
-  // application would authenticate the user first.
+  // Issues a ticket for the requested node if it runs, otherwise for any. A real application would authenticate the
+  // user first.
   app.post('/connect', ({ body }, response) => {
     const { name, node } = Object(body);
     if (!isName(name)) throw httpError(400, 'A name is 1 to 24 letters, digits, hyphens and underscores.');
     const up = nodes.list().filter((each) => each.up);
-    const [leastLoaded] = up.toSorted((a, b) => (load.get(a.name) ?? 0) - (load.get(b.name) ?? 0));
-    const chosen = up.find((each) => each.name === node) ?? leastLoaded;
+    const chosen = up.find((each) => each.name === node) ?? up[Math.floor(Math.random() * up.length)];
     if (chosen === undefined) throw httpError(503, 'No node is running.');
-    response.json({
-      node: chosen.name,
-      url: `/nodes/${chosen.name}/socket?ticket=${issueTicket(secret, name)}`,
-    });
+    const url = `/nodes/${chosen.name}/socket?ticket=${issueTicket(secret, name)}`;
+    response.json({ node: chosen.name, url });
   });
 
   app.post('/nodes/:name/:action', async ({ params: { name, action } }, response, next) => {
@@ -112,54 +99,35 @@ export async function createFront({ nodes, presence, pubsub, secret, freeze, sig
   });
 
   return createServer(app).on('upgrade', (request, socket, head) => {
-    socket.on('error', () => socket.destroy());
-    const [, name = ''] = /^\/nodes\/([^/]+)\/socket\?/.exec(request.url ?? '') ?? [];
+    const [, name] = /^\/nodes\/([^/]+)\/socket\?/.exec(request.url) ?? [];
     const port = nodes.port(name);
-    if (port === undefined) return socket.end('HTTP/1.1 503 Service Unavailable\r\n\r\n');
-    load.set(name, (load.get(name) ?? 0) + 1);
-    socket.on('close', () => load.set(name, (load.get(name) ?? 0) - 1));
-    forward(request, socket, head, port);
+    if (port === undefined) socket.end('HTTP/1.1 503 Service Unavailable\r\n\r\n');
+    else forward(request, socket, head, port);
   });
 }
 
-/**
- * An error that is answered with its status.
- *
- * @param {number} status
- * @param {string} message
- */
+/** An error that is answered with its status. */
 const httpError = (status, message) => Object.assign(new Error(message), { status });
 
-/**
- * The script of the page: one file with all that it imports, such as React and `rollcall/react`.
- *
- * @param {string} entry
- */
-async function bundle(entry) {
-  const define = { 'process.env.NODE_ENV': '"production"' };
-  const settings = { bundle: true, write: false, format: /** @type {const} */ ('esm'), define };
-  const { outputFiles } = await build({ entryPoints: [entry], jsx: 'automatic', ...settings });
+/** The script of the page: one file with all that it imports, such as React and `rollcall/react`. */
+async function bundlePage() {
+  const { outputFiles } = await build({
+    entryPoints: [`${PAGE}page.jsx`],
+    bundle: true,
+    write: false,
+    format: 'esm',
+    jsx: 'automatic',
+    define: { 'process.env.NODE_ENV': '"production"' },
+  });
   await stop();
-  return outputFiles[0]?.text;
+  return outputFiles[0].text;
 }
 
-/**
- * Forwards the upgrade request to the node that listens on `port`, and then bytes in both directions. When one
- * side closes, the other is closed: the browser sees a killed node as a closed connection.
- *
- * @param {import('node:http').IncomingMessage} request
- * @param {import('node:stream').Duplex} socket
- * @param {Buffer} head
- * @param {number} port
- */
-function forward({ url, rawHeaders }, socket, head, port) {
-  const headers = rawHeaders.map((text, i) => (i % 2 === 0 ? `\r\n${text}: ` : text)).join('');
-  const upstream = connect(port, '127.0.0.1', () => {
-    upstream.write(`GET ${url} HTTP/1.1${headers}\r\n\r\n`);
-    upstream.write(head);
-    upstream.pipe(socket).pipe(upstream);
-  });
-  upstream.on('error', () => upstream.destroy());
-  upstream.on('close', () => socket.destroy());
-  socket.on('close', () => upstream.destroy());
+/** Forwards an upgrade to the node at `port`, and then all bytes. When one side closes, the other is closed. */
+function forward({ url, headers }, socket, head, port) {
+  const node = connect(port, '127.0.0.1');
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  node.write(`GET ${url} HTTP/1.1\r\n${lines.join('')}\r\n`);
+  node.write(head);
+  pipeline(socket, node, socket, () => {});
 }

@@ -1,59 +1,33 @@
-// @ts-check
-
-/** @typedef {ReturnType<typeof createNodes>} Nodes */
-
-/**
- * Starts, restarts and kills the nodes of the demo.
- *
- * @param {readonly string[]} names
- * @param {import('./backends.js').Launch} launch
- * @param {() => void} onChange called when a node starts or ends
- */
+/** Starts, restarts and kills the nodes. `onChange` is called when one has started or ended. */
 export function createNodes(names, launch, onChange) {
-  /** @type {Map<string, import('./backends.js').RunningNode>} */
   const running = new Map();
-  /** @type {Map<string, Promise<void>>} */
   const starting = new Map();
 
-  /** @param {string} name */
-  const remove = (name) => void (running.delete(name) && onChange());
-
-  /** @param {string} name */
-  async function launchNode(name) {
-    let hasExited = false;
-    const node = await launch(name, () => {
-      hasExited = true;
-      remove(name);
-    });
-    if (!hasExited) running.set(name, node);
+  const remove = (name) => {
+    if (running.delete(name)) onChange();
+  };
+  const launchNode = async (name) => {
+    running.set(name, await launch(name, () => remove(name)));
     onChange();
-  }
-
-  /** @param {string} name */
-  async function start(name) {
+  };
+  const start = async (name) => {
     if (running.has(name)) return;
-    const launching = starting.get(name) ?? launchNode(name);
+    const launching = starting.get(name) ?? launchNode(name).finally(() => starting.delete(name));
     starting.set(name, launching);
-    await launching.finally(() => starting.delete(name));
-  }
-
-  /** @param {string} name */
-  async function stop(name) {
+    await launching;
+  };
+  const stop = async (name) => {
     const node = running.get(name);
     // No further clients are assigned to it.
     remove(name);
     await node?.stop();
-  }
-
+  };
   return {
     start,
     stop,
-    list: () => names.map((name) => ({ name, up: running.has(name) })),
-    /** @param {string} name */
-    port: (name) => running.get(name)?.port,
-    /** @param {string} name */
-    kill: (name) => running.get(name)?.kill(),
-    /** @param {string} name */
     restart: (name) => stop(name).then(() => start(name)),
+    kill: (name) => running.get(name)?.kill(),
+    port: (name) => running.get(name)?.port,
+    list: () => names.map((name) => ({ name, up: running.has(name) })),
   };
 }

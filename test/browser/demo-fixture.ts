@@ -237,7 +237,7 @@ export async function talkAndLeave(tabs: Tabs, url: string): Promise<void> {
   await bob.keyboard.press('Enter');
   await receives(alice, 'hello alice');
   await alice.getByText('bob is typing').waitFor({ state: 'detached' });
-  await bob.getByRole('img', { name: 'Read by alice' }).waitFor();
+  await bob.getByText('Read by alice').waitFor();
 
   await bob.getByLabel('Your status').selectOption('away');
   await sees(alice, 'bob', 'away');

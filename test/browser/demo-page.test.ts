@@ -183,7 +183,7 @@ describe('the page', () => {
     await say(page, `hello @${ben}`);
     await receives(page, `hello @${ben}`);
     await page.getByLabel('Your status').selectOption('busy');
-    await page.getByRole('img', { name: `Read by ${ben}` }).waitFor();
+    await page.getByText(`Read by ${ben}`).waitFor();
     await press(other, /^kitchen, /);
     await say(other, `lunch, @${cleo}?`);
     await press(page, /^Notifications, [1-9]/);

@@ -204,7 +204,7 @@ describe.each([
     await sees(gina, 'hugo', 'node-2');
     const lost = await watchForLoss(gina);
     await press(gina, 'Restart node-2');
-    await reports(hugo, 'Connection to node-2 lost: the server restarts');
+    await reports(hugo, 'Connection to node-2 lost: service restart');
     await reports(hugo, 'Back, on');
     await say(gina, 'still with us?');
     await receives(hugo, 'still with us?');

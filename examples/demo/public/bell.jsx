@@ -25,12 +25,15 @@ export function Bell({ isSeen, showRoom }) {
   const open = (id, { room }) => {
     showRoom(room);
     popover.current.hidePopover();
-    mark(id);
+    void mark(id);
   };
-  const label = unread > 0 ? `Notifications, ${count} unread` : 'Notifications';
   return (
     <>
-      <Button id="bell" className="icon" aria-label={label} popoverTarget="notifications">
+      <Button
+        className="icon"
+        aria-label={unread > 0 ? `Notifications, ${count} unread` : 'Notifications'}
+        popoverTarget="notifications"
+      >
         <Icon path={BELL} />
         {unread > 0 && <span className="badge">{count}</span>}
       </Button>

@@ -8,6 +8,7 @@ export class Counter {
   doubled = 0;
   #tab = Math.random().toString(36).slice(2);
   #unsent = new Set();
+  /** By tab: the numbers received, the highest of them, and what was unsent by then. */
   #tabs = new Map();
 
   /** The fields of the next message of this tab. */
@@ -26,25 +27,20 @@ export class Counter {
   receive({ tab, n, unsent }) {
     this.received++;
     if (typeof tab !== 'string' || !Number.isSafeInteger(n) || !Array.isArray(unsent)) return;
-    if (tab === this.#tab) this.#unsent.delete(n);
-    // Earlier messages of the tab may be older than the room's first page.
-    const from = this.#tabs.get(tab) ?? { last: n - 1, seen: new Set(), missing: new Set() };
-    this.#tabs.set(tab, from);
+    if (tab === this.#tab) this.confirm({ n });
+    const from = this.#tabs.get(tab) ?? { seen: new Set(), first: n, last: n - 1 };
     if (from.seen.has(n)) this.doubled++;
     from.seen.add(n);
-    // Tabs number their messages one by one; a huge step is made up.
-    if (n > from.last && n - from.last < 10_000) {
-      for (let each = from.last + 1; each < n; each++) from.missing.add(each);
-      from.last = n;
-      from.waiting = new Set(unsent);
-    }
-    from.missing.delete(n);
+    // Messages before the first one may be older than the room's first page.
+    from.first = Math.min(from.first, n);
+    this.#tabs.set(tab, n > from.last ? { ...from, last: n, unsent } : from);
   }
 
   /** Numbers between two received ones that the room has confirmed to their tab, but not delivered here. */
   get lost() {
-    return [...this.#tabs.values()].flatMap(({ missing, waiting }) =>
-      [...missing].filter((n) => !waiting.has(n)),
-    ).length;
+    return [...this.#tabs.values()].reduce((sum, { seen, first, last, unsent }) => {
+      const waiting = unsent.filter((n) => n > first && n < last && !seen.has(n));
+      return sum + (last - first + 1) - seen.size - waiting.length;
+    }, 0);
   }
 }

@@ -16,7 +16,6 @@ export function Message({ message, before, self, readers, resend }) {
   const isMine = from === self;
   const isContinued = before?.from === from && !(at - before.at > GROUP_WITHIN);
   const others = readers.map(({ user }) => user).filter((user) => user !== self && user !== from);
-  const label = `Read by ${list(others)}`;
   return (
     <li className={`message ${status} ${isMine ? 'mine' : ''} ${isContinued ? 'continued' : ''}`}>
       <Face name={from} />
@@ -31,32 +30,23 @@ export function Message({ message, before, self, readers, resend }) {
           </Button>
         )}
       </div>
-      {others.length > 0 && (
-        <span className="readers" role="img" aria-label={label} title={label}>
-          {others.slice(0, 5).map((user) => (
-            <Face key={user} name={user} />
-          ))}
-        </span>
-      )}
+      {others.length > 0 && <small className="readers">Read by {list(others)}</small>}
     </li>
   );
 }
 
-/** Links and mentions become elements. */
+/** Links and mentions become elements: every second part. */
 const format = (text, self) =>
   text.split(LINK_OR_MENTION).map((part, i) => {
     const key = `${i} ${part}`;
     if (i % 2 === 0) return part;
-    if (part[0] !== '@') return <Link key={key} href={part} />;
-    return (
+    return part.startsWith('@') ? (
       <mark key={key} className={part === `@${self}` ? 'me' : ''}>
         {part}
       </mark>
+    ) : (
+      <a key={key} href={part} target="_blank" rel="noopener noreferrer">
+        {part}
+      </a>
     );
   });
-
-const Link = ({ href }) => (
-  <a href={href} target="_blank" rel="noopener noreferrer">
-    {href}
-  </a>
-);

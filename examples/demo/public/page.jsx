@@ -3,24 +3,31 @@ import { useCallback, useEffect, useReducer, useRef, useState } from 'react';
 import { flushSync } from 'react-dom';
 import { createRoot } from 'react-dom/client';
 import { RollcallProvider, useConnection, useEventStream } from 'rollcall/react';
-import { Backstage, Fault } from './backstage.jsx';
+import { Backstage } from './backstage.jsx';
 import { Bell } from './bell.jsx';
 import { Counter } from './counter.js';
+import { Entry } from './entry.jsx';
 import { People, StatusSelect, usePeople } from './people.jsx';
 import { Composer, Room } from './room.jsx';
 import { ROOMS, Rooms } from './rooms.jsx';
 import { endSession, lastUser, startSession } from './session.js';
-import { Button, Dot, Face, Icon, Toasts } from './shared.jsx';
+import { Button, command, Dot, Face, Icon, useNotes } from './shared.jsx';
 
-const NAMES = ['ada', 'alan', 'barbara', 'dennis', 'edsger', 'frances', 'grace', 'ken', 'margaret', 'radia'];
 const VIEWS = { chat: 'Chat', side: 'People', backstage: 'Backstage' };
 /** A minute of the samples of all processes, and some more. */
 const STATS = { events: ['stats'], limit: 270 };
+/** Time in ms without a sample after which Redis counts as away; it brings one every second. */
+const SILENCE = 3_500;
 
 function Page() {
   const samples = useEventStream('/events', STATS).events.map(({ data }) => data);
   const front = samples.findLast(({ source }) => source === 'front');
   const [session, setSession] = useState();
+  // A reload enters under the same name; another tab may use another name.
+  useEffect(() => {
+    if (lastUser) startSession(lastUser.name, lastUser.node).then(setSession, () => {});
+  }, []);
+  const toasts = useNotes().filter(({ kind }) => kind === 'toast');
   return (
     <>
       {session ? (
@@ -30,80 +37,12 @@ function Page() {
       ) : (
         <Entry nodes={front?.nodes ?? []} onEnter={setSession} />
       )}
-      <Toasts />
+      <div id="toasts" role="status">
+        {toasts.map(({ key, text }) => (
+          <p key={key}>{text}</p>
+        ))}
+      </div>
     </>
-  );
-}
-
-const Title = () => (
-  <h1 className="row">
-    <span className="logo" />
-    rollcall
-  </h1>
-);
-
-function Entry({ nodes, onEnter }) {
-  const [problem, setProblem] = useState('');
-  const [isBusy, setIsBusy] = useState(false);
-  const form = useRef();
-  const [name] = useState(lastUser?.name ?? NAMES[Math.floor(Math.random() * NAMES.length)]);
-
-  const enter = useCallback(
-    async (name, node) => {
-      setIsBusy(true);
-      try {
-        onEnter(await startSession(name, node));
-      } catch (error) {
-        setProblem(error.message);
-        setIsBusy(false);
-        form.current.elements.name.focus();
-      }
-    },
-    [onEnter],
-  );
-  useEffect(() => {
-    form.current.elements.name.select();
-    // A reload enters under the same name; another tab may use another name.
-    if (lastUser) void enter(lastUser.name, lastUser.node);
-  }, [enter]);
-
-  const submit = (event) => {
-    event.preventDefault();
-    const { name, node } = form.current.elements;
-    void enter(name.value.trim(), node.value);
-  };
-  return (
-    <main id="entry">
-      <form className="card" ref={form} onSubmit={submit}>
-        <Title />
-        <p className="quiet">
-          A chat over two server nodes that share nothing but Redis. Open it in two tabs, write in both, then
-          kill a node during the conversation: no message is lost.
-        </p>
-        <label htmlFor="name">Your name</label>
-        <input
-          id="name"
-          defaultValue={name}
-          maxLength={24}
-          required
-          autoComplete="off"
-          autoCapitalize="none"
-        />
-        <label htmlFor="node">Connect to</label>
-        <select id="node">
-          <option value="">any node</option>
-          {nodes.map((node) => (
-            <option key={node.name}>{node.name}</option>
-          ))}
-        </select>
-        <p className="bad" role="alert">
-          {problem}
-        </p>
-        <button className="main" type="submit" disabled={isBusy}>
-          Join the chat
-        </button>
-      </form>
-    </main>
   );
 }
 
@@ -145,7 +84,7 @@ function App({ session, samples, front }) {
   return (
     <div id="app" data-view={view}>
       <header id="top" className="row bar">
-        <Title />
+        <h1>rollcall</h1>
         <Connection node={session.node} />
         <StatusSelect people={people} />
         <Bell isSeen={isSeen} showRoom={showRoom} />
@@ -179,13 +118,7 @@ function App({ session, samples, front }) {
       </main>
       <nav id="tabs" aria-label="Views">
         {Object.entries(VIEWS).map(([value, label]) => (
-          <Button
-            key={value}
-            className="plain"
-            value={value}
-            aria-pressed={value === view}
-            onClick={() => setView(value)}
-          >
+          <Button key={value} value={value} aria-pressed={value === view} onClick={() => setView(value)}>
             {label}
           </Button>
         ))}
@@ -200,6 +133,31 @@ function Connection({ node }) {
     <p id="connection" role="status" data-status={state}>
       <Dot /> {{ open: node, closed: 'disconnected' }[state] ?? 'reconnecting'}
     </p>
+  );
+}
+
+/** Says above the messages what does not work, and what becomes of them. */
+function Fault({ front }) {
+  const { state } = useConnection();
+  const [isSilent, setIsSilent] = useState(false);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: each sample is another object.
+  useEffect(() => {
+    setIsSilent(false);
+    const timer = setTimeout(setIsSilent, SILENCE, true);
+    return () => clearTimeout(timer);
+  }, [front]);
+
+  const isDown = state !== 'open' && state !== 'closed' && front?.nodes.every(({ up }) => !up);
+  let fault = 'Reconnecting. Your messages wait here until then.';
+  if (isDown) fault = 'Both servers are down. Your messages wait here, and are sent when one is back.';
+  if (state === 'closed') fault = 'Disconnected. Reload the page to come back.';
+  if (state === 'open')
+    fault = isSilent && 'Redis does not answer. Your messages wait here, and nobody goes offline.';
+  return (
+    <div id="fault" role="status" className="row wrap bar">
+      {fault && <span>{fault}</span>}
+      {isDown && <Button onClick={() => command('/nodes/node-1/start')}>Start a server</Button>}
+    </div>
   );
 }
 

@@ -7,42 +7,36 @@ import { Button, clock, Dot, Face, plural, SecondTab, toast } from './shared.jsx
 const REQUEST_DELAY = 200;
 /** Duration of a timed status in ms. */
 const MINUTE = 60_000;
-const NO_EVENTS = [];
-const NO_MEMBERS = new Map();
+const OPTIONS = { members: true, events: [] };
 
 export function usePeople(room, self) {
   const client = useRollcall();
   const { state: connection } = useConnection();
-  const view = useRoom(room, { members: true, events: NO_EVENTS });
+  const view = useRoom(room, OPTIONS);
   const isIn = view.state !== 'refused';
-  const members = isIn ? view.members : NO_MEMBERS;
   // This user always: an invisible one, and one who was put out, is no member.
-  const users = [...new Set([self, ...members.keys()])].sort((a, b) => a.localeCompare(b));
+  const users = [...new Set([self, ...(isIn ? view.members.keys() : [])])].sort();
   const presences = usePresence(users);
 
-  const [details, setDetails] = useState({ people: [], own: null });
-  // biome-ignore lint/correctness/useExhaustiveDependencies: devices may change together with a presence.
+  /** The status of this device, and that of all devices of this user: null for that of each. */
+  const [device, setDevice] = useState('online');
+  const [{ people, own }, setDetails] = useState({ people: {}, own: null });
+  const key = users.join();
+  // biome-ignore lint/correctness/useExhaustiveDependencies: devices may change together with a presence or a member.
   useEffect(() => {
     if (connection !== 'open') return;
-    const request = () => client.request('people', [...members.keys()]).then(setDetails, () => {});
+    const request = () => client.request('people', key.split(',').slice(0, 100)).then(setDetails, () => {});
     const timer = setTimeout(request, REQUEST_DELAY);
     return () => clearTimeout(timer);
-  }, [client, connection, members, presences]);
-
-  /** The status of this device. */
-  const [device, setDevice] = useState('online');
-  /** The status of all devices of this user; null: that of each. */
-  const { people, own } = details;
+  }, [client, connection, key, view.members, presences]);
 
   async function setStatus(value) {
     const [status, duration] = { timed: ['busy', MINUTE], invisible: ['invisible'] }[value] ?? [null];
-    if (status === null) {
-      setDevice(value);
-      client.setStatus(value).catch(() => {});
-    }
     setDetails({ people, own: status });
+    if (status === null) setDevice(value);
     try {
       // A status of this device ends one of all devices.
+      if (status === null) void client.setStatus(value).catch(() => {});
       if (status !== own || duration) await client.request('status', { status, duration });
     } catch (error) {
       setDetails({ people, own });
@@ -51,11 +45,12 @@ export function usePeople(room, self) {
   }
 
   const list = users.map((user) => {
-    const { until, devices = [] } = people.find((each) => each.user === user) ?? {};
+    const { sockets = [], ownStatus } = people[user] ?? {};
     const seen = user === self && own === 'invisible' ? own : (presences.get(user)?.status ?? 'online');
     // Without a connection, what was true before may have changed.
     const status = connection === 'open' ? seen : 'unknown';
-    return { user, status, devices, until: status === 'busy' ? until : undefined };
+    const until = status === 'busy' ? ownStatus?.until : undefined;
+    return { user, status, until, devices: sockets.map(({ meta }) => `${meta.device} on ${meta.node}`) };
   });
   return { list, count: isIn ? view.count : 0, status: { busy: 'timed' }[own] ?? own ?? device, setStatus };
 }
@@ -81,7 +76,7 @@ export const StatusSelect = ({ people }) => (
 
 export function People({ room, people, self }) {
   const client = useRollcall();
-  const kick = ({ currentTarget: { value: user } }) =>
+  const kick = (user) =>
     client
       .request('kick', { room, user })
       .catch((error) => toast(`${user} was not put out: ${error.message}`));
@@ -96,10 +91,13 @@ export function People({ room, people, self }) {
             <span className="name">
               <b>{user === self ? `${user} (you)` : user}</b>{' '}
               <small className="status">{until ? `busy until ${clock(until)}` : status}</small>
-              <small>{describe(devices)}</small>
+              <small>
+                {devices.length > 1 && `${plural(devices.length, 'device')}: `}
+                {devices.join(', ')}
+              </small>
             </span>
             {user !== self && (
-              <Button aria-label={`Put out ${user}`} value={user} onClick={kick}>
+              <Button aria-label={`Put out ${user}`} onClick={() => kick(user)}>
                 Put out
               </Button>
             )}
@@ -113,10 +111,4 @@ export function People({ room, people, self }) {
       )}
     </section>
   );
-}
-
-/** For example `2 devices: computer on node-1, phone on node-2`. */
-function describe(devices) {
-  const where = devices.map(({ device, node }) => `${device} on ${node}`).join(', ');
-  return devices.length > 1 ? `${plural(devices.length, 'device')}: ${where}` : where;
 }

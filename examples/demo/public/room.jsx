@@ -1,12 +1,13 @@
 // One room: its messages, older ones on demand, read receipts, and messages that are being sent.
-import { Fragment, useEffect, useLayoutEffect, useRef } from 'react';
+import { Fragment, useEffect, useLayoutEffect, useRef, useState } from 'react';
 import { useRoom, useRoomEvent, useTyping, useUnread } from 'rollcall/react';
 import { Message } from './message.jsx';
-import { useNotedGaps, useNotedRecovery, useRefusal } from './recovery.js';
-import { Button, Icon, list, SecondTab, useIsVisible } from './shared.jsx';
+import { Button, Icon, list, note, plural, SecondTab, useIsVisible } from './shared.jsx';
 
 /** Delay in ms of a read receipt, so that a burst of messages is one. */
 const READ_DELAY = 300;
+/** Time in ms without another missed message after which all of them have arrived. */
+const SETTLED = 500;
 const PAGE = 50;
 const MESSAGES = ['message'];
 const OPTIONS = { last: PAGE, members: true, info: {}, events: MESSAGES };
@@ -22,6 +23,7 @@ export function Room({ name, counter, self, isShown, onSeen, onCount }) {
   const { markRead } = useUnread(name, { events: MESSAGES });
   const log = useRef();
   const isVisible = useIsVisible(log);
+  const refusal = useTimeline(name, room, self);
   // Clients can send any data.
   const messages = events.filter(({ data }) => typeof data?.text === 'string');
   const received = messages.filter(({ status }) => status === 'received');
@@ -47,10 +49,13 @@ export function Room({ name, counter, self, isShown, onSeen, onCount }) {
     const timer = setTimeout(() => update({ read }).catch(() => {}), READ_DELAY);
     return () => clearTimeout(timer);
   }, [read, update]);
-  useNotedRecovery(name, state, received, self);
-  useNotedGaps(name, discontinuities.at(-1));
-  const refusal = useRefusal(room);
 
+  const hasOlder = room.hasOlder && received.length >= PAGE;
+  // After a failure the button stays for another try.
+  const loadOlder = () => room.loadOlder(PAGE).catch(() => {});
+  const scroll = ({ currentTarget: { scrollHeight, scrollTop, clientHeight } }) => {
+    if (hasOlder && scrollHeight + scrollTop - clientHeight < 40) void loadOlder();
+  };
   const readers = Map.groupBy(members.values(), ({ info }) => info?.read);
   const items = messages.map((message, i) => (
     <Fragment key={message.key}>
@@ -62,7 +67,7 @@ export function Room({ name, counter, self, isShown, onSeen, onCount }) {
         resend={() => room.resend(message.key)}
       />
       {discontinuities.some(({ after, recovered }) => after === message.key && !recovered) && (
-        <li className="gap">Messages may be missing here</li>
+        <li className="hint quiet">Messages may be missing here</li>
       )}
     </Fragment>
   ));
@@ -75,13 +80,18 @@ export function Room({ name, counter, self, isShown, onSeen, onCount }) {
       // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, also by keyboard.
       tabIndex={0}
       hidden={!isShown}
+      onScroll={scroll}
       // Screen readers must not announce the history.
       aria-live={state === 'joined' ? 'polite' : 'off'}
     >
       <div>
-        {room.hasOlder && received.length >= PAGE && <Older load={room.loadOlder} />}
+        {hasOlder && (
+          <p className="hint">
+            <Button onClick={loadOlder}>Older messages</Button>
+          </p>
+        )}
         {state === 'joined' && messages.length === 0 && (
-          <p className="empty">
+          <p className="hint quiet">
             No messages yet. <SecondTab>Open a second tab</SecondTab>, write in both, then kill a node.
           </p>
         )}
@@ -99,19 +109,40 @@ export function Room({ name, counter, self, isShown, onSeen, onCount }) {
   );
 }
 
-/** Loads older messages when it is scrolled into view, or pressed. */
-function Older({ load }) {
-  const button = useRef();
-  const isVisible = useIsVisible(button);
+/**
+ * Adds to the timeline what the room went through; the client recovers by itself. Returns why the user is not in the
+ * room, until they are in it again.
+ */
+function useTimeline(name, { state, error, discontinuities }, self) {
+  const [refusal, setRefusal] = useState();
+  const joins = useRef(0);
+  const [missed, setMissed] = useState(0);
+  const gap = discontinuities.at(-1);
+
   useEffect(() => {
-    // After a failure the button stays for another try.
-    if (isVisible) load(PAGE).catch(() => {});
-  }, [isVisible, load]);
-  return (
-    <button type="button" className="older" ref={button} onClick={() => load(PAGE).catch(() => {})}>
-      Older messages
-    </button>
-  );
+    if (state === 'joining') joins.current++;
+    if (state === 'joined') setRefusal(undefined);
+    if (state !== 'refused') return;
+    setRefusal(error.message);
+    note('bad', error.message);
+  }, [state, error]);
+  useEffect(() => {
+    if (gap?.recovered) note('good', `A gap in ${name} was filled from history`);
+    else if (gap) note('bad', `Messages in ${name} may be missing`);
+  }, [name, gap]);
+  useRoomEvent(name, 'message', (_, { from, replayed }) => {
+    // The first join brings the last messages.
+    if (replayed && joins.current > 1 && from !== self) setMissed((count) => count + 1);
+  });
+  useEffect(() => {
+    if (missed === 0) return;
+    const timer = setTimeout(() => {
+      note('good', `${plural(missed, 'missed message')} recovered in ${name}`);
+      setMissed(0);
+    }, SETTLED);
+    return () => clearTimeout(timer);
+  }, [name, missed]);
+  return refusal;
 }
 
 /** The form for new messages, and who else is writing one. `text`: a ref to its field. */
@@ -153,7 +184,6 @@ export function Composer({ name, counter, text, onCount }) {
           rows={1}
           maxLength={1_000}
           enterKeyHint="send"
-          autoComplete="off"
           aria-label="Message"
           placeholder={`Write to ${name}`}
           onKeyDown={submitByKey}

@@ -1,6 +1,6 @@
 // The list of rooms, with the number of people in each and the unread messages of those that were joined.
 import { useEffect } from 'react';
-import { useRoom, useUnread } from 'rollcall/react';
+import { useUnread } from 'rollcall/react';
 import { Button, plural } from './shared.jsx';
 
 export const ROOMS = {
@@ -10,25 +10,14 @@ export const ROOMS = {
 };
 
 const MESSAGES = { events: ['message'] };
-const COUNT = {
-  members: true,
-  events: [],
-  select: ({ state, count }) => (state === 'joined' ? count : undefined),
-};
 
-/**
- * @param joined the names of the joined rooms
- * @param counts the members of all rooms by name, as the front counts them
- */
+/** @param counts the members of all rooms by name, as the front counts them */
 export function Rooms({ joined, shown, counts, self, showRoom, leaveRoom }) {
   const rooms = Object.keys(ROOMS).map((name) => {
-    const room = joined.includes(name) ? name : null;
-    /* biome-ignore-start lint/correctness/useHookAtTopLevel: the rooms are always the same. */
-    const here = useRoom(room, COUNT) ?? counts?.[name] ?? 0;
-    const { unread } = useUnread(room, MESSAGES);
-    /* biome-ignore-end lint/correctness/useHookAtTopLevel: see above. */
-    const label = `${name}, ${plural(here, 'person', 'people')}${unread > 0 ? `, ${unread} unread` : ''}`;
-    return { name, room, here, unread, label };
+    const isJoined = joined.includes(name);
+    // biome-ignore lint/correctness/useHookAtTopLevel: the rooms are always the same.
+    const { unread } = useUnread(isJoined ? name : null, MESSAGES);
+    return { name, isJoined, unread };
   });
   const unread = rooms.reduce((sum, room) => sum + room.unread, 0);
   useEffect(() => {
@@ -44,17 +33,14 @@ export function Rooms({ joined, shown, counts, self, showRoom, leaveRoom }) {
     <nav aria-labelledby="rooms-title">
       <h2 id="rooms-title">Rooms</h2>
       <ul id="rooms">
-        {rooms.map(({ name, room, here, unread, label }) => (
+        {rooms.map(({ name, isJoined, unread }) => (
           <li key={name} className="row">
-            <Button className="plain room" aria-current={name === shown} onClick={() => showRoom(name)}>
-              <span className="hidden">{label}</span>
-              <span className="row" aria-hidden="true">
-                <span className="name">{name}</span>
-                {unread > 0 && <span className="badge">{unread}</span>}
-                <span className="quiet count">{here}</span>
-              </span>
+            <Button className="plain name" aria-current={name === shown} onClick={() => showRoom(name)}>
+              {name}, <small>{plural(counts?.[name] ?? 0, 'person', 'people')}</small>
+              {unread > 0 && ', '}
+              {unread > 0 && <b className="badge">{unread} unread</b>}
             </Button>
-            {room && name !== 'lobby' && (
+            {isJoined && name !== 'lobby' && (
               <Button className="plain icon" aria-label={`Leave ${name}`} value={name} onClick={leave}>
                 ×
               </Button>

@@ -3,19 +3,6 @@
 import { connect } from 'rollcall/client';
 import { note, post } from './shared.jsx';
 
-/** Why a connection ended, by its close code. */
-const CLOSED = {
-  1000: 'you left',
-  1006: 'the server or the network went away',
-  1012: 'the server restarts',
-  4401: 'the ticket is not valid',
-  4403: 'you were disconnected',
-  4500: 'the server cannot reach Redis',
-  4501: 'the ticket has expired',
-  4508: 'this page read too slowly',
-  4529: 'this page sent too much',
-};
-
 /** The user of this tab before a reload, as `{ name, node }`. */
 export const lastUser = JSON.parse(sessionStorage.getItem('user') ?? 'null');
 
@@ -52,21 +39,20 @@ export function endSession({ client }) {
 
 /** Adds the events of the connection to the timeline. */
 function noteConnections(session) {
+  const { client } = session;
   let lostAt;
-  const why = ({ code, reason }) => CLOSED[code] ?? (reason || 'the server did not say why');
   const seconds = (ms) => `${(ms / 1_000).toFixed(1)} s`;
-  session.client.on('open', ({ reconnected }) => {
+  const because = ({ reason }) => reason || 'the server or the network went away';
+  client.on('open', ({ reconnected }) => {
     if (reconnected) note('good', `Back, on ${session.node} after ${seconds(Date.now() - lostAt)}`);
     else note('good', `Connected to ${session.node}`);
     lostAt = undefined;
   });
-  session.client.on('reconnecting', (lost) => {
-    if (lostAt === undefined) note('bad', `Connection to ${session.node} lost: ${why(lost)}`);
+  client.on('reconnecting', (lost) => {
+    if (!lostAt) note('bad', `Connection to ${session.node} lost: ${because(lost)}`);
     lostAt ??= Date.now();
     note('wait', `Attempt ${lost.attempt} to reconnect in ${seconds(lost.delay)}`);
   });
-  session.client.on('closed', (lost) => note('bad', `Disconnected: ${why(lost)}`));
-  session.client.on('discontinuity', ({ recovered }) => {
-    if (!recovered) note('bad', 'Messages to you may be missing');
-  });
+  client.on('closed', (lost) => note('bad', `Disconnected: ${because(lost)}`));
+  client.on('discontinuity', ({ recovered }) => !recovered && note('bad', 'Messages to you may be missing'));
 }

@@ -3,8 +3,6 @@ import { useEffect, useState, useSyncExternalStore } from 'react';
 
 export const Button = (props) => <button type="button" {...props} />;
 export const Dot = () => <span className="dot" aria-hidden="true" />;
-
-/** An icon of one path. */
 export const Icon = ({ path }) => (
   <svg aria-hidden="true" viewBox="0 0 20 20">
     <path d={path} />
@@ -30,40 +28,29 @@ export const list = (names) => new Intl.ListFormat('en-GB').format(names);
 export const clock = (at, timeStyle = 'short') =>
   new Date(at).toLocaleTimeString([], { timeStyle, hourCycle: 'h23' });
 
-/** A list that any module adds to, newest first. Components read it by `use`. */
-function createFeed(limit, lifetime) {
-  let items = [];
-  let serial = 0;
-  const listeners = new Set();
-  const set = (next) => {
-    items = next;
-    for (const listener of listeners) listener();
-  };
-  const subscribe = (listener) => {
-    listeners.add(listener);
-    return () => listeners.delete(listener);
-  };
-  const add = (item) => {
-    set([{ ...item, key: ++serial, at: Date.now() }, ...items].slice(0, limit));
-    if (lifetime) setTimeout(() => set(items.slice(0, -1)), lifetime);
-  };
-  return { add, use: () => useSyncExternalStore(subscribe, () => items) };
-}
+let notes = [];
+const listeners = new Set();
+const setNotes = (next) => {
+  notes = next;
+  for (const listener of listeners) listener();
+};
+const subscribe = (listener) => {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+};
+/** The notes to the user, newest first. */
+export const useNotes = () => useSyncExternalStore(subscribe, () => notes);
 
-const timeline = createFeed(30);
-export const useTimeline = timeline.use;
 /** Adds an entry to the timeline of this connection. `kind`: good, bad or wait. */
-export const note = (kind, text) => timeline.add({ kind, text });
+export const note = (kind, text) =>
+  setNotes([{ kind, text, at: Date.now(), key: Math.random() }, ...notes].slice(0, 30));
 
-const toasts = createFeed(Infinity, 5_000);
-export const toast = (text) => toasts.add({ text });
-export const Toasts = () => (
-  <div id="toasts" role="status">
-    {toasts.use().map(({ key, text }) => (
-      <p key={key}>{text}</p>
-    ))}
-  </div>
-);
+/** Shows a text for a few seconds. */
+export function toast(text) {
+  note('toast', text);
+  const [added] = notes;
+  setTimeout(() => setNotes(notes.filter((each) => each !== added)), 5_000);
+}
 
 /** Whether the user can see the element of `ref`. */
 export function useIsVisible(ref) {
