@@ -1,4 +1,4 @@
-/** What a rule names besides commands. */
+/** Names in a rule besides commands. */
 export interface AclNames {
   readonly user: string;
   /** `prefix` of the presence service. */
@@ -38,7 +38,7 @@ const NOTIFICATION_CHANNELS = 'notifications:*';
 const HTTP_CHANNELS = 'rollcall:http:*';
 const SOCKET_IO_CHANNELS = 'rollcall:socket.io:*';
 
-/** What the commands of this CLI that only read send. */
+/** Commands sent by the read-only commands of this CLI. */
 const READ_ONLY = [
   'ping time info config|get command|info script|exists acl|whoami acl|dryrun',
   'scan dbsize type pttl memory|usage get mget',

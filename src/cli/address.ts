@@ -1,7 +1,7 @@
 import type { HostAndPort } from '../redis/cluster-slots.js';
 import { UsageError } from './usage-error.js';
 
-/** Where Redis is, and how to log in. */
+/** Address of Redis, with the credentials. */
 export interface RedisAddress {
   readonly topology: 'single' | 'cluster' | 'sentinel';
   /** The server, some nodes of the Cluster, or the sentinels. */

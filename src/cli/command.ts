@@ -5,7 +5,7 @@ import type { Output } from './output.js';
 export type OptionConfig = NonNullable<ParseArgsConfig['options']>[string];
 export type OptionValue = string | boolean | (string | boolean)[] | undefined;
 
-/** What a command gets. */
+/** Input and output of a command. */
 export interface CommandContext {
   /** Without the name of the command and the URLs. */
   readonly args: readonly string[];

@@ -131,7 +131,7 @@ function linesOf({ level, check, message, action }: Finding, output: CommandCont
 
 interface TopologyResult {
   readonly findings: Finding[];
-  /** Where each of the reports' servers is, as far as it is known. */
+  /** Address of the server of each report; undefined if unknown. */
   readonly nodes: readonly (HostAndPort | undefined)[];
 }
 

@@ -10,7 +10,7 @@ export interface Finding {
   /** Stable name of the check, for programs. */
   readonly check: string;
   readonly message: string;
-  /** What to do. */
+  /** Advice. */
   readonly action?: string;
 }
 

@@ -97,7 +97,7 @@ async function forgetOnce(
   }
 }
 
-/** What was removed by one of two calls, and what remains after the later one. */
+/** The entries that either of two calls removed, and the rest after the later one. */
 function merge(earlier: ForgetResult, later: ForgetResult): ForgetResult {
   return {
     record: earlier.record || later.record,

@@ -2,7 +2,7 @@ import { unescapeId } from '../presence/ids.js';
 import { type PartitionKeys, splitIds } from '../presence/keys.js';
 import type { CliConnection } from './cli-connection.js';
 
-/** What a node owns in Redis. */
+/** Entries of a node in Redis. */
 export interface OwnedByNode {
   readonly sockets: number;
   readonly users: number;

@@ -7,7 +7,7 @@ interface KeyPage {
   readonly options: { key?: string };
 }
 
-/** How many keys were looked at, and how many there are. */
+/** Number of keys looked at, and of all keys. */
 export interface KeyCounts {
   scanned: number;
   total: number;

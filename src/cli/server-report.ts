@@ -5,7 +5,7 @@ import type { PlainCommand, Reply } from '../redis/driver.js';
 import type { CliConnection, MasterRef } from './cli-connection.js';
 import { parseInfo, toPairs } from './replies.js';
 
-/** What `doctor` knows about one master. */
+/** Facts about one master, for `doctor`. */
 export interface ServerReport {
   /** `host:port`. */
   readonly name: string;
@@ -18,9 +18,9 @@ export interface ServerReport {
   readonly latency: number;
   /** The server's clock minus the clock of this machine, in ms. */
   readonly clockOffset: number;
-  /** How far `clockOffset` may be wrong, in ms. */
+  /** Maximum error of `clockOffset`, in ms. */
   readonly clockError: number;
-  /** How many of rollcall's scripts the server has; undefined if SCRIPT EXISTS is refused. */
+  /** Number of rollcall's scripts that the server has; undefined if SCRIPT EXISTS is refused. */
   readonly scripts: number | undefined;
 }
 

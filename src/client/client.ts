@@ -43,7 +43,7 @@ export function connect<E extends object = EventMap>(options: ConnectOptions): C
     isStatusSet = true;
   };
 
-  /** Everything but the handlers begins anew, also after `close`. */
+  /** Everything but the handlers starts again, also after `close`. */
   const start = (): void => {
     isStatusSet = false;
     recovery = createRecovery((discontinuity) => emit('discontinuity', discontinuity));

@@ -42,7 +42,7 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
       if (slot.desired === room) slot.desired = undefined;
       room.onClosed();
     }
-    // What the others ask of the members may be less.
+    // The other joins may need less of the members.
     slot.reconciler.reconcile();
     return new Promise((resolve) => {
       if (slot.desired === room || slot.actual !== room) resolve();

@@ -25,9 +25,9 @@ const MAX_BUFFERED = 16_384;
 export interface ClientRoom extends JoinGate {
   /** The registry adds `leave` for each join. */
   readonly room: Omit<Room, 'leave'>;
-  /** What each join that has not left asks of the members, by what `join` returned. */
+  /** The need for members of each join that has not left, by the result of `join`. */
   readonly joins: Map<Room, ClientJoinOptions['members']>;
-  /** What all joins together ask for: the list, or else the number. */
+  /** The greatest need of all joins: the list, or else the number. */
   readonly members: boolean | 'count';
   joinFrame(): JoinFrame;
   onJoined(reply: JoinReply | undefined): void;
@@ -55,7 +55,7 @@ export function createRoom(
   const membersByUser = new Map<string, MemberInfo>();
   let members: ReadonlyMap<string, MemberInfo> | undefined;
   let count = 0;
-  /** Its code is loaded when somebody types; imports of one module complete in the order of their calls. */
+  /** Its code is loaded with the first typing; imports of one module complete in the order of their calls. */
   let typing: Typing | undefined;
   let typingUsers: readonly string[] = [];
   let state: RoomState = 'joining';

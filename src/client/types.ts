@@ -82,7 +82,7 @@ export interface OpenEvent {
   readonly reconnected: boolean;
 }
 
-/** How a connection ended. */
+/** The end of a connection. */
 export interface CloseInfo {
   /** 1006 if the connection was lost without a close code. */
   readonly code: number;
@@ -363,7 +363,7 @@ export interface Client<E extends object = EventMap> {
   close(): void;
   /**
    * Connects again after `close()`, or after a close code that forbids to reconnect, for example with new credentials.
-   * Handlers of the client and of `events` stay; rooms, watches and the status begin anew. No effect in other states.
+   * Handlers of the client and of `events` stay; rooms, watches and the status start again. No effect in other states.
    */
   connect(): void;
 }

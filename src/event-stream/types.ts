@@ -77,7 +77,7 @@ export interface EventStreamClientEvents {
 export interface EventStreamClient<E extends object = EventMap> {
   /** Whether the stream is connected. */
   readonly state: ClientState;
-  /** Where another stream can continue, see {@link EventStreamClientOptions.lastEventId}; empty without ids. */
+  /** The position from which another stream continues, see {@link EventStreamClientOptions.lastEventId}; empty without ids. */
   readonly lastEventId: string;
   /** The events of the stream. */
   readonly events: StreamEventSubscriber<E>;

@@ -24,7 +24,7 @@ export interface GraphQLPubSubOptions {
    */
   history?: HistoryOptions;
   /**
-   * What an iterator does where payloads may be missing and were not recovered: end with a `DiscontinuityError`,
+   * The reaction of an iterator to payloads that may be missing and were not recovered: end with a `DiscontinuityError`,
    * continue, or call a function. A full queue always ends it. @default 'error'
    */
   discontinuities?: 'error' | 'ignore' | PayloadDiscontinuityHandler;
@@ -46,7 +46,7 @@ export interface PayloadIteratorOptions
   pattern?: boolean;
   /** Ends the iterator with the signal's reason, after the payloads that wait. */
   signal?: AbortSignal;
-  /** Where to begin in the history, as in `subscribe` of a `PubSubService`. @default 'latest' with history */
+  /** Start position in the history, as in `subscribe` of a `PubSubService`. @default 'latest' with history */
   since?: SubscribeOptions['since'];
 }
 
@@ -54,7 +54,7 @@ export interface PayloadIteratorOptions
 export interface TriggerSubscribeOptions {
   /** The trigger is a pattern. @default false */
   pattern?: boolean;
-  /** Where to begin in the history, as in `subscribe` of a `PubSubService`. @default 'latest' with history */
+  /** Start position in the history, as in `subscribe` of a `PubSubService`. @default 'latest' with history */
   since?: SubscribeOptions['since'];
   /** Called whenever payloads may have been missed. @default reports those not recovered to `onError` */
   onDiscontinuity?: (discontinuity: Discontinuity) => void;

@@ -5,7 +5,7 @@ import { assertFunction } from './validate.js';
 /** The option `visible`: whether a viewer may see a user. */
 export type VisibleToViewer = (userId: string) => boolean;
 
-/** Asks the application whom one viewer may see. A user is hidden unless the answer is `true`. */
+/** Asks the application which users one viewer may see. A user is hidden unless the answer is `true`. */
 export class ViewerFilter {
   readonly #visible: VisibleToViewer;
   readonly #isViewer: (userId: string) => boolean;
@@ -46,7 +46,7 @@ export class ViewerFilter {
 const NOT_BOOLEAN =
   'must return true or false at once, not a promise: load what it needs before, for example in authenticate';
 
-/** @throws {@link InvalidArgumentError} for an `async` function, too; other functions that return a promise hide everybody. */
+/** @throws {@link InvalidArgumentError} for an `async` function, too; other functions that return a promise hide all users. */
 export function assertVisible(value: unknown): void {
   if (value === undefined) return;
   assertFunction('visible', value);

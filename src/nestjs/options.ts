@@ -12,7 +12,7 @@ export interface RollcallModuleOptions extends Omit<RollcallOptions, 'redis'> {
    */
   redis: RedisClient | (() => RedisClient | Promise<RedisClient>);
   /**
-   * How the connections of the gateways end when the application closes; with `handoff`, no user goes offline.
+   * The end of the gateways' connections when the application closes; with `handoff`, no user goes offline.
    * @default at once, without handoff
    */
   shutdown?: ServeCloseOptions;

@@ -51,7 +51,7 @@ export class ChangeVerifier {
     this.#doubtfulUntil = client.clock.monotonic() + duration;
   }
 
-  /** What it runs late, it runs at once. */
+  /** The node runs all delayed commands at once. */
   onNodeReturned(): void {
     const { client, lease } = this.#options;
     this.#doubtfulUntil = client.clock.monotonic() + lease;

@@ -31,7 +31,7 @@ export interface LeaseRenewerOptions {
   readonly local: LocalPresence;
 }
 
-/** What the node added to its owner set before all else: if the set lost members, it lost these. */
+/** The node adds these to its owner set first: if the set lost members, it lost these. */
 interface Oldest {
   readonly socket: LocalSocket | undefined;
   readonly room: string | undefined;

@@ -16,7 +16,7 @@ const RENEW_INTERVAL = 60_000;
 /** For fewer users of a partition an MGET costs no more than reading the changes. */
 const MIN_USERS = 8;
 
-/** What a cache keeps, with defaults filled in. */
+/** Limits of a cache, with defaults filled in. */
 export interface LookupCacheSettings {
   readonly maxUsers: number;
   /** In ms. */

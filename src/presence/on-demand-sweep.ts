@@ -16,7 +16,7 @@ export interface OnDemandSweepOptions {
   readonly reporter: ErrorReporter;
 }
 
-/** Users whom one call ends beside its own work. */
+/** Other users with ended sockets that one call updates. */
 const USERS_PER_CALL = 16;
 /** Users per page of a whole sweep. */
 const PAGE_SIZE = 128;

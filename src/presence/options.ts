@@ -201,7 +201,7 @@ export interface ForgottenPresence {
   readonly sockets: number;
   /** Rooms that this call took the user out of. Living processes take their own sockets out, often before it does. */
   readonly rooms: readonly string[];
-  /** What is in Redis still; all 0 when presence knows nothing of the user. */
+  /** Entries that are still in Redis; all 0 when presence has no entry of the user. */
   readonly remaining: {
     /** Sockets that were kept, or registered during the call. */
     readonly sockets: number;

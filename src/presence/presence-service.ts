@@ -52,9 +52,9 @@ import type { PresenceChangeHandler } from './user-watch-state.js';
 import { assertStatus, parseExpiry, parseForgetOptions, toIdSet } from './validate.js';
 
 /**
- * Which users are online, on which sockets and with which status, across all processes on one Redis.
+ * Tells which users are online, on which sockets and with which status, across all processes on one Redis.
  *
- * @typeParam StatusMeta - Type of the `meta` of `setStatus`, as reads return it. It is not checked: whoever writes to this Redis
+ * @typeParam StatusMeta - Type of the `meta` of `setStatus`, as reads return it. It is not checked: every writer to this Redis
  * is trusted.
  * @example
  * ```ts
@@ -155,7 +155,7 @@ export class PresenceService<StatusMeta extends Json = Json> {
 
   /**
    * Ends what is overdue in all partitions: sockets without a process, graces, and statuses with an end. Running services
-   * with background work do this by themselves. Where none runs, call it from time to time, from a scheduled function for
+   * with background work do this by themselves. Without such a process, call it from time to time, from a scheduled function for
    * example. Resolves with the number of users whose presence was derived again.
    */
   async sweep(): Promise<number> {

@@ -15,7 +15,7 @@ export interface RoomPage {
 
 /**
  * Rooms in which this process has written sockets with a grace, or begun graces of a dead node: if Redis loses the ends of
- * graces, nothing else leads to them. A room stays until this process has no socket there and nobody is in their grace.
+ * graces, nothing else leads to them. A room stays until this process has no socket and no grace there.
  */
 export class RoomGraces {
   readonly #localSockets: Pick<LocalSockets, 'isInRoom'>;

@@ -18,7 +18,7 @@ export interface SocketWrite {
 }
 
 /**
- * Removes a socket, or all sockets of a user, whoever owns them. Owners are notified; one that did not hear of it cannot
+ * Removes a socket, or all sockets of a user, of any owner. Owners are notified; one that was not reached cannot
  * restore them.
  */
 export interface Removal {

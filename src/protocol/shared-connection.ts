@@ -1,4 +1,4 @@
-// What both sides know of a shared connection: see docs/protocol.md.
+// Constants and frames of a shared connection, for both sides: see docs/protocol.md.
 
 /** Parameter of the URL that asks for a shared connection. */
 export const SHARED_PARAMETER = 'shared';

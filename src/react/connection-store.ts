@@ -9,7 +9,7 @@ export interface ConnectionView {
   readonly user: string | undefined;
   /** The server's id of the latest connection; undefined before the first. */
   readonly socket: string | undefined;
-  /** How the last connection or attempt ended; undefined while connected. */
+  /** The end of the last connection or attempt; undefined while connected. */
   readonly lost: CloseInfo | Reconnecting | undefined;
 }
 

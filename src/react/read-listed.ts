@@ -6,7 +6,7 @@ const MAX_PAGE = 1_000;
 export interface ListedRequest {
   /** `before`: from newer to older events. */
   readonly direction: 'before' | 'since';
-  /** Where to begin; undefined: at the latest event. */
+  /** Start position; undefined: the latest event. */
   readonly position: string | undefined;
   /** Counts events that are listed; at least 1. */
   readonly limit: number;
@@ -18,7 +18,7 @@ export interface ListedRequest {
 export interface ListedEvents {
   /** In the order of the direction. */
   readonly events: readonly HistoryEvent[];
-  /** Where the next call begins. */
+  /** Start position of the next call. */
   readonly end: string | undefined;
   /** There are further events in this direction. */
   readonly more: boolean;

@@ -50,7 +50,7 @@ export class SharedRoom {
   /** The room was joined at least once since it was opened. */
   hasJoined = false;
   #request: RoomRequest = {};
-  /** What each component asks of the members. */
+  /** The need for members of each component. */
   readonly #memberRequests = new Set<Pick<RoomRequest, 'members'>>();
   /** The members that the room's join asks for. */
   #followed: RoomRequest['members'];

@@ -3,7 +3,7 @@ import { Listeners } from './listeners.js';
 import { RetryTimer } from './retry-timer.js';
 import type { SharedRoom } from './shared-room.js';
 
-/** What is unread in a room, from {@link useUnread}: the same object until something in it changes. */
+/** Unread messages of a room, from {@link useUnread}: the same object until something in it changes. */
 export interface UnreadView {
   /** Number of unread events of other users; counted up to 100. */
   readonly unread: number;

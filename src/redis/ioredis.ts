@@ -224,7 +224,7 @@ export class IoredisDriver implements Driver {
     if (await this.#select()) this.#monitor.handleReady();
   }
 
-  /** Where its own SELECT is refused, the client goes on in database 0. */
+  /** If Redis refuses the client's own SELECT, the client goes on in database 0. */
   async #select(): Promise<boolean> {
     const { stream, condition } = this.#client;
     if (this.#connectionReady) return true;
@@ -399,7 +399,7 @@ export function createCommandConnection(
     async connect() {
       await connection.connect();
       const { db = 0 } = connection.options ?? {};
-      // Where its own SELECT is refused, the client goes on in database 0.
+      // If Redis refuses the client's own SELECT, the client goes on in database 0.
       if (db !== 0) await connection.call('SELECT', String(db));
     },
     pipeline: (commands, buffers) => pipeline(connection, commands, buffers),

@@ -112,7 +112,7 @@ export class ChannelListener {
     if (context.position !== undefined) writer.sendPosition(this.#room, context.position);
   }
 
-  /** Typing of a user whom the peer may not see. */
+  /** Typing of a user who is hidden from the peer. */
   #hides(message: RoomMessage): boolean {
     const { filter } = this.#socket.writer;
     if (filter === undefined || !isEvent(message.json, TYPING_EVENT)) return false;

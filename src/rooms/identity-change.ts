@@ -12,7 +12,7 @@ import type { IdentifyOptions } from './options.js';
 import { type Memberships, Permissions } from './permissions.js';
 import type { MemberSocket, RoomContext } from './room-context.js';
 
-/** What has changed: called in the turn of the change, before any message to the new user. */
+/** Called with the change, in its turn of the event loop, before any message to the new user. */
 export type IdentifiedListener = (change: {
   readonly previous: string;
   /** In the messages to the new user; `undefined` without history. */

@@ -42,7 +42,7 @@ export class MemberView {
   }
 
   /**
-   * What the viewer may know of the changes; `changed` itself if that is all. A member who has become hidden leaves, one who
+   * The changes that the viewer may see; `changed` itself if those are all. A member who has become hidden leaves, one who
    * has become visible joins with their next change.
    */
   apply({ changed, newcomers }: MemberChanges): ReadonlyMap<string, MemberInfo> {

@@ -112,7 +112,7 @@ export interface BroadcastOptions {
   idempotencyKey?: string;
 }
 
-/** What `IdentifyOptions.authorize` is asked for the new user. */
+/** A question of the new user to `IdentifyOptions.authorize`. */
 export type IdentifyRequest =
   /** Stay in a room. */
   | {

@@ -15,7 +15,7 @@ export interface Refusal {
 /** The memberships of a socket, by room. */
 export type Memberships = ReadonlyMap<string, RoomMembership>;
 
-/** What one user may keep of the rooms, lists of members and watches of a socket. */
+/** The rooms, lists of members and watches of a socket that one user may keep. */
 export class Permissions {
   readonly refusedRooms = new Map<string, Refusal>();
   /** Rooms that the user may be in, without seeing their members. */

@@ -344,8 +344,8 @@ export class RoomService {
   /**
    * Ends what clients of a user show already and may no longer see, on all processes: watches of users, and lists or numbers
    * of members. Their frames end with `FORBIDDEN`, and clients do not ask again by themselves on that connection. Change the
-   * answer of `authorize` first: it is asked with the next `watch` or `join`. What the user does not watch, and an unknown user,
-   * is no error. Resolves when the message is published.
+   * answer of `authorize` first: it is asked with the next `watch` or `join`. A user or room that the user does not
+   * watch, and an unknown user, are no error. Resolves when the message is published.
    *
    * @throws {@link InvalidArgumentError} for a bad id or option, or without one; all errors of `PubSubService.publish`. Repeating
    * the call is safe.

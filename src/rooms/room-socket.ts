@@ -33,7 +33,7 @@ interface ServingConnection {
   identify?(userId: string, options: IdentifyOptions): Promise<void>;
   /** As `authenticate` has returned it last; `undefined` before the first frame. */
   readonly user?: unknown;
-  /** Asks anew for what is shown. @see RoomSocket.reauthorize */
+  /** Asks again about all that is shown. @see RoomSocket.reauthorize */
   onMessagesLost(): Promise<void>;
 }
 
@@ -62,7 +62,7 @@ export class RoomSocket {
   #connection: ServingConnection | undefined;
   /** Changes of the user run one after the other. */
   #lastIdentify: Promise<unknown> = Promise.resolve();
-  /** The user to whom the socket is changing; presence may have the socket of both. */
+  /** The next user during a change; presence may have the socket of both. */
   #nextUserId: string | undefined;
   /** While the user changes: calls wait for it. Never rejects. */
   #identifying: Promise<void> | undefined;

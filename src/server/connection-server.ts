@@ -353,7 +353,7 @@ export interface AddedConnection {
   begin(): void;
 }
 
-/** What is known of a client before it is attached. */
+/** A client before it is attached. */
 interface Admission<User extends ConnectionIdentity> {
   readonly result: AuthenticatedUser<User> | ConnectionRejection;
   /** The last position of a client that has reconnected. */

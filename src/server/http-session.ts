@@ -6,7 +6,7 @@ import type { ConnectionPeer } from './connection-peer.js';
 const SESSION_EVENT = 'session';
 const CLOSE_EVENT = 'close';
 
-/** What the session does with its connection. */
+/** The part of a connection that its session implements. */
 interface SessionConnection {
   receive(text: string): void;
   close(code: number, reason: string): void;
@@ -15,7 +15,7 @@ interface SessionConnection {
 
 /** The server's side of a connection over HTTP: frames go out as events of one response. */
 export class HttpSession implements ConnectionPeer {
-  /** Secret: whoever knows it can send in the name of the client. */
+  /** Secret: a holder can send in the name of the client. */
   readonly id: string;
   connection: SessionConnection | undefined;
   readonly #writer: ResponseWriter;

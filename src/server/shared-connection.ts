@@ -6,7 +6,7 @@ import { PeerAdapter, type TransportEncoder } from './peer-adapter.js';
 import { readParameter } from './read-request.js';
 import type { ConnectionSettings } from './server-connection.js';
 
-/** What a transport does with its connection. */
+/** The part of a connection that its transport implements. */
 export interface TransportConnection {
   readonly peer: { onDrain(): void };
   /** `undefined` for a binary message. */

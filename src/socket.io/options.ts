@@ -64,7 +64,7 @@ export interface TrackPresenceOptions<S extends SocketLike = SocketLike> {
    */
   authorize?: (socket: S, request: PresenceTrackerRequest) => boolean | Promise<boolean>;
   /**
-   * Whether a socket may see a user whom it watches: true or false, at once. A hidden user looks like one who was never seen.
+   * Whether a socket may see a watched user: true or false, at once. A hidden user looks like one who was never seen.
    * Asked for each event, so an answer applies from the next event on. If it throws, the user is hidden. @default every user
    */
   visible?: (socket: S, userId: string) => boolean;
@@ -194,7 +194,7 @@ export interface PresenceTracker<S extends SocketLike = SocketLike> {
   /**
    * Ends the watches of a user who may no longer see others, on all processes and in all namespaces with the same `pubsub`. Their sockets
    * receive `presence:changed` or `presence:changes` with `code: 'FORBIDDEN'`. Change the answer of `authorize` first: it is asked with
-   * the next `presence:watch`, and when a socket is recovered. What the user does not watch, and an unknown user, is no error. Resolves when
+   * the next `presence:watch`, and when a socket is recovered. A user that the viewer does not watch, and an unknown viewer, are no error. Resolves when
    * the message is published.
    *
    * @throws `InvalidArgumentError` for an invalid id or option; `UnsupportedError` without `pubsub`; and as `PubSubService.publish` does.
