@@ -52,8 +52,12 @@ export function assertValid(valid: unknown, message: string): asserts valid {
   if (!valid) throw new ClientError('INVALID', message);
 }
 
-/** @throws {ClientError} `INVALID` for a value that JSON cannot represent, or would silently replace. */
-export function toJson(value: unknown, name: string): string {
+/**
+ * A copy as it will be received, in which later changes of `value` do not count.
+ *
+ * @throws {ClientError} `INVALID` for a value that JSON cannot represent, or would silently replace.
+ */
+export function copyJson(value: unknown, name: string): unknown {
   let json: string | undefined;
   let cause: unknown;
   try {
@@ -62,6 +66,6 @@ export function toJson(value: unknown, name: string): string {
     cause = error;
   }
   const isReplaced = (json === 'null' && value !== null) || value instanceof Map || value instanceof Set;
-  if (json !== undefined && !isReplaced) return json;
+  if (json !== undefined && !isReplaced) return JSON.parse(json);
   throw new ClientError('INVALID', `${name}: not JSON`, { cause });
 }

@@ -1,4 +1,4 @@
-import { assertValid, toJson } from './client-error.js';
+import { assertValid, copyJson } from './client-error.js';
 import { createEmitter } from './emitter.js';
 import { type ConnectOptions, resolveSettings } from './options.js';
 import { createPresenceWatches, type PresenceWatches } from './presence-watches.js';
@@ -23,10 +23,8 @@ export function connect<E extends object = EventMap>(options: ConnectOptions): C
   // An error thrown by an `error` handler cannot be reported.
   const clientEvents = createEmitter((error, name) => name !== 'error' && report(error));
   const emit: EmitClientEvent = clientEvents.emit;
-  // `closed` is the last event.
-  const report = (error: unknown): void => {
-    if (socket.state() !== 'closed') emit('error', error);
-  };
+  /** Of the present socket: `connect` makes another. */
+  const report = (error: unknown): void => socket.report(error);
   const events = createEmitter(report);
   let recovery: Recovery;
   let socket: ReconnectingSocket;
@@ -39,7 +37,7 @@ export function connect<E extends object = EventMap>(options: ConnectOptions): C
 
   const sendStatus = async (): Promise<void> => {
     isStatusSet = false;
-    await queue.request(() => JSON.stringify({ type: 'status', status }), NO_TIMEOUT);
+    await queue.request(() => ({ type: 'status', status }), NO_TIMEOUT);
     isStatusSet = true;
   };
 
@@ -54,13 +52,14 @@ export function connect<E extends object = EventMap>(options: ConnectOptions): C
         watches.onOpen();
         rooms.onOpen();
         queue.flush();
-        emit('state', socket.state());
+        emit('state', 'open');
         emit('open', { user, socket: id, reconnected });
         recovery.onResumed(position);
       },
       receive(frame) {
         if (frame.type === 'presence') return watches.receive(frame.users);
-        if ('room' in frame && frame.room) return rooms.receive(frame.room, frame);
+        const { room } = frame as { room?: string };
+        if (room) return rooms.receive(room, frame);
         recovery.receive(frame);
         if (frame.type === 'event') events.emitEvent(frame);
       },
@@ -108,10 +107,9 @@ export function connect<E extends object = EventMap>(options: ConnectOptions): C
       await sendStatus();
     },
     async request(method, data, options = {}) {
-      if (data !== undefined) toJson(data, 'data');
-      const body = JSON.stringify({ type: 'request', method, data });
+      const copy = data === undefined ? data : copyJson(data, 'data');
       return queue.request(
-        () => body,
+        () => ({ type: 'request', method, data: copy }),
         options,
         undefined,
         () => false,

@@ -68,7 +68,7 @@ export function onPageEvent(task: (event: { readonly type: string }) => void): (
 export function resolveUrl(address: string): string {
   // A `srcdoc` frame has its parent's base; a worker, also one made from a blob, has the origin.
   const base = platform.document?.baseURI ?? platform.origin;
-  return (/^\w+:/.test(address) ? address : new URL(address, base).href).replace(/^http/, 'ws');
+  return /^\w+:/.test(address) ? address : new URL(address, base).href;
 }
 
 /** Not secret: the server keeps the keys of different users apart. */

@@ -41,7 +41,7 @@ export function createPresenceWatches(socket: ReconnectingSocket) {
       };
       const update = (change: 'add' | 'delete', list: Iterable<string>) => {
         assertValid(typeof list !== 'string', 'users: not a list');
-        for (const user of [...list]) users[change](user);
+        for (const user of list) users[change](user);
         snapshot = undefined;
         reconcile();
       };

@@ -30,7 +30,7 @@ export function createReconciler(
     const next = nextRequest();
     if (!next) return;
     pending = true;
-    socket.request(JSON.stringify(next.frame), (error, data) => {
+    socket.request(next.frame, (error, data) => {
       pending = false;
       // INTERNAL is temporary: a failure of the database behind `authorize`, for example.
       const isInternal = error?.code === 'INTERNAL';

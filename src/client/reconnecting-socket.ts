@@ -84,10 +84,9 @@ export function createReconnectingSocket(
   let isHttp = false;
 
   const isOpen = (): boolean => state === 'open';
-  const report = (error: unknown): void => emit('error', error);
-  const setState = (next: ClientState): void => {
-    state = next;
-    emit('state', next);
+  /** `closed` is the last event. */
+  const report = (error: unknown): void => {
+    if (state !== 'closed') emit('error', error);
   };
   /** The returned function does nothing after the present attempt or connection. */
   const duringAttempt = <A extends unknown[]>(task: (...args: A) => void) => {
@@ -100,7 +99,8 @@ export function createReconnectingSocket(
   const connect = (): void => {
     ++attemptId;
     timer.set(WELCOME_TIMEOUT, () => disconnect(1006, 'no reply'));
-    setState('connecting');
+    state = 'connecting';
+    emit('state', state);
     open(duringAttempt(create)).catch(
       duringAttempt((error: unknown) => {
         const fail = duringAttempt(disconnect);
@@ -117,7 +117,7 @@ export function createReconnectingSocket(
   };
 
   const create = (address: string, Socket: WebSocketConstructor): void => {
-    let url = resolveUrl(address);
+    let url = resolveUrl(address).replace(/^http/, 'ws');
     url += `${url.includes('?') ? '&' : '?'}client=${clientId}&since=${recovery.resume() ?? ''}`;
     webSocket = new Socket(url, [SUBPROTOCOL]) as WebSocketWithEvents;
     lastReceivedAt = clock.now();
@@ -193,7 +193,8 @@ export function createReconnectingSocket(
   };
 
   /** @throws {ClientError} `TOO_LARGE` */
-  const write = (text: string): void => {
+  const write = (frame: ClientFrame): void => {
+    const text = JSON.stringify(frame);
     if (byteLength(text) > (welcome as WelcomeFrame).maxBytes) throw new ClientError('TOO_LARGE', 'too long');
     try {
       webSocket?.send(text);
@@ -209,7 +210,7 @@ export function createReconnectingSocket(
    * @throws {ClientError} `TOO_LARGE`
    */
   const send = (frame: ClientFrame): void => {
-    if (isOpen()) write(JSON.stringify(frame));
+    if (isOpen()) write(frame);
   };
 
   /** `delay`: until the next attempt, instead of the back-off. */
@@ -243,11 +244,10 @@ export function createReconnectingSocket(
       isHttp = !isHttp;
     }
     // Each of these calls handlers, which may reconnect or close the client.
-    const setWaiting = duringAttempt(setState);
-    const emitReconnecting = duringAttempt(emit);
+    const emitWhileWaiting: EmitClientEvent = duringAttempt(emit);
     if (wasOpen) listener.onLost(code, lastReceivedAt);
-    setWaiting('waiting');
-    emitReconnecting('reconnecting', { ...retry, code, reason });
+    emitWhileWaiting('state', state);
+    emitWhileWaiting('reconnecting', { ...retry, code, reason });
   };
 
   const wake = (): void => {
@@ -275,11 +275,11 @@ export function createReconnectingSocket(
     send,
     /** Bytes that wait for the network. */
     buffered: () => webSocket?.bufferedAmount ?? 0,
-    /** `body`: the JSON of a frame without `id`. May call `reply` at once. */
-    request(body: string, reply: ReplyCallback): void {
+    /** May call `reply` at once. */
+    request(frame: ClientFrame, reply: ReplyCallback): void {
       const id = ++requestId;
       try {
-        write(`{"id":${id},${body.slice(1)}`);
+        write({ id, ...frame });
       } catch (error) {
         return reply(error as ClientError);
       }

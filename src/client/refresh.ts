@@ -1,4 +1,4 @@
-import type { RefreshReply } from '../protocol/frames.js';
+import type { ClientFrame, RefreshReply } from '../protocol/frames.js';
 import type { ClientError } from './client-error.js';
 import type { ClientSettings } from './options.js';
 import type { BackoffTimer } from './timer.js';
@@ -11,8 +11,7 @@ const MIN_DELAY = 1_000;
 interface RefreshableConnection {
   readonly settings: ClientSettings;
   report(error: unknown): void;
-  /** `body`: the JSON of a frame without `id`. */
-  request(body: string, reply: (error: ClientError | undefined, data?: unknown) => void): void;
+  request(frame: ClientFrame, reply: (error: ClientError | undefined, data?: unknown) => void): void;
 }
 
 /** By connection: starts the timer of its credentials again. */
@@ -21,10 +20,10 @@ const schedules = new WeakMap<object, (expiresIn: number | undefined) => void>()
 /** Replaces the credentials now. */
 export async function refreshNow(
   socket: RefreshableConnection,
-  queue: { request(body: () => string, options: object): Promise<unknown> },
+  queue: { request(frame: () => ClientFrame, options: object): Promise<unknown> },
 ): Promise<void> {
   const url = await socket.settings.url();
-  const reply = await queue.request(() => JSON.stringify({ type: 'refresh', url }), {});
+  const reply = await queue.request(() => ({ type: 'refresh', url }), {});
   schedules.get(socket)?.((reply as RefreshReply | undefined)?.expiresIn);
 }
 
@@ -54,7 +53,7 @@ export function scheduleRefresh(
     report(error);
     timer.retry(refresh, error.retryAfter);
   });
-  const send = during((url: string) => request(JSON.stringify({ type: 'refresh', url }), onReply));
+  const send = during((url: string) => request({ type: 'refresh', url }, onReply));
   const refresh = (): void => {
     const readUrl = async () => settings.url();
     readUrl().then(send).catch(onReply);

@@ -1,3 +1,4 @@
+import type { ClientFrame } from '../protocol/frames.js';
 import { ClientError, type ClientErrorCode, isRetryLater } from './client-error.js';
 import type { ReconnectingSocket } from './reconnecting-socket.js';
 import { createTimer } from './timer.js';
@@ -9,8 +10,8 @@ export interface JoinGate {
 }
 
 interface PendingRequest {
-  /** The frame's JSON without `id`; called again for each repetition, to carry the latest desired value. */
-  body(): string;
+  /** Called again for each repetition, to carry the latest desired value. */
+  frame(): ClientFrame;
   readonly room: JoinGate | undefined;
   /** The server may process it twice without a second effect. */
   repeatable(): boolean;
@@ -40,7 +41,7 @@ export function createRequestQueue(socket: ReconnectingSocket) {
 
   const write = (call: PendingRequest): void => {
     call.written = true;
-    socket.request(call.body(), (error, data) => {
+    socket.request(call.frame(), (error, data) => {
       if (!calls.has(call)) return;
       if (isRetryLater(error) && (call.repeatable() || (call.room && error.outcome === 'failed'))) {
         call.written = false;
@@ -70,7 +71,7 @@ export function createRequestQueue(socket: ReconnectingSocket) {
      * call is repeated; any other rejects as `unknown`.
      */
     request: (
-      body: () => string,
+      frame: () => ClientFrame,
       { timeout = settings.timeout, signal }: CallOptions,
       room?: JoinGate,
       repeatable: () => boolean = () => true,
@@ -81,7 +82,7 @@ export function createRequestQueue(socket: ReconnectingSocket) {
         const timer = createTimer(settings);
         const abort = () => call.settle(signal?.reason);
         const call: PendingRequest = {
-          body,
+          frame,
           room,
           repeatable,
           settle(error, data) {

@@ -104,6 +104,7 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
   };
 
   const markLeft = (slot: RoomSlot): void => {
+    slot.reconciler.clear();
     slot.actual = undefined;
     for (const resolve of slot.leaving.splice(0)) resolve();
   };
@@ -112,7 +113,6 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
     for (const slot of slots.values()) {
       const room = slot.desired;
       slot.desired = undefined;
-      slot.reconciler.clear();
       markLeft(slot);
       room?.onClosed();
     }
@@ -123,7 +123,12 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
     join(name: string, options: ClientJoinOptions): Room {
       const slot = slotOf(name);
       const known = slot.desired;
-      if (options.info !== undefined) known?.room.update(options.info).catch(() => {});
+      if (options.info !== undefined) {
+        known?.room.update(options.info).catch((error: ClientError) => {
+          // Of the others no caller knows; that the room was left, all do.
+          if (error.code !== 'CLOSED') socket.report(error);
+        });
+      }
       const room: ClientRoom = known ?? createRoom(name, options, socket, queue, () => retry(name, room));
       // One per join, so that `leave` ends what this join asked for.
       const joined = { __proto__: room.room, leave: () => leave(name, room, joined) } as unknown as Room;
@@ -143,7 +148,6 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
     },
     onLost(lostAt: number): void {
       for (const [name, slot] of slots) {
-        slot.reconciler.clear();
         markLeft(slot);
         if (slot.desired) slot.desired.onLost(lostAt);
         else slots.delete(name);

@@ -1,4 +1,5 @@
 import {
+  type HistoryFrame,
   type HistoryResult,
   type JoinFrame,
   type JoinReply,
@@ -6,9 +7,8 @@ import {
   type SendFrame,
   type ServerFrame,
   TYPING_EVENT,
-  type TypingData,
 } from '../protocol/frames.js';
-import { assertValid, type ClientError, toJson } from './client-error.js';
+import { assertValid, type ClientError, copyJson } from './client-error.js';
 import { createEmitter } from './emitter.js';
 import { uniqueId } from './platform.js';
 import { type ErrorReason, type ReconnectingSocket, toClientError } from './reconnecting-socket.js';
@@ -46,8 +46,7 @@ export function createRoom(
   queue: RequestQueue,
   retry: () => void,
 ): ClientRoom {
-  if (info !== undefined) toJson(info, 'info');
-  const { settings } = socket;
+  if (info !== undefined) info = copyJson(info, 'info');
   const events = createEmitter(socket.report);
   /** Separate from the application's events, because names may be equal. */
   const { on, emit, clear } = createEmitter(socket.report);
@@ -58,11 +57,15 @@ export function createRoom(
   /** Its code is loaded with the first typing; imports of one module complete in the order of their calls. */
   let typing: Typing | undefined;
   let typingUsers: readonly string[] = [];
-  let state: RoomState = 'joining';
+  let state!: RoomState;
   let error: ClientError | undefined;
   let resolveReady!: () => void;
   let rejectReady!: (error: ClientError) => void;
   let ready!: Promise<void>;
+  const setState = (next: RoomState): void => {
+    state = next;
+    emit('state', next);
+  };
   const begin = (): void => {
     error = undefined;
     ready = new Promise<void>((resolve, reject) => {
@@ -71,27 +74,19 @@ export function createRoom(
     });
     // Need not be awaited.
     ready.catch(() => {});
+    setState('joining');
   };
   begin();
 
   const joined = (): boolean => state === 'joined';
-  const setState = (next: RoomState): void => {
-    state = next;
-    emit('state', next);
-  };
   const withTyping = async (task: (typing: Typing) => void): Promise<void> => {
     try {
       const { createTyping } = await import('./typing.js');
-      typing ??= createTyping(
-        settings,
-        createTimer,
-        (on) => socket.send({ type: 'typing', room: name, on }),
-        (users) => {
-          typingUsers = users;
-          emit('typingUsers', users);
-        },
-      );
-      if (joined()) task(typing);
+      typing ??= createTyping(name, socket, createTimer, joined, (users) => {
+        typingUsers = users;
+        emit('typingUsers', users);
+      });
+      if (joined() || state === 'joining') task(typing);
     } catch (error) {
       socket.report(error);
     }
@@ -138,12 +133,11 @@ export function createRoom(
       assertUsable();
       // Only a history recognizes a repeated key.
       const repeatable = () => !transient && !!recovery.position();
-      toJson(data, 'data');
       const frame = {
         type: 'send',
         room: name,
         event,
-        data,
+        data: copyJson(data, 'data'),
         key,
         echo,
         keep: !transient && undefined,
@@ -153,8 +147,7 @@ export function createRoom(
         socket.send(frame);
         return {};
       }
-      const body = JSON.stringify(frame);
-      return queue.request(() => body, options, self, repeatable) as Promise<ClientSendResult>;
+      return queue.request(() => frame, options, self, repeatable) as Promise<ClientSendResult>;
     },
     startTyping() {
       setTyping(true);
@@ -164,12 +157,11 @@ export function createRoom(
     },
     async update(next) {
       assertUsable();
-      info = next ?? null;
-      toJson(info, 'info');
-      await queue.request(() => JSON.stringify({ type: 'update', room: name, info }), NO_TIMEOUT, self);
+      info = copyJson(next ?? null, 'info');
+      await queue.request(() => ({ type: 'update', room: name, info }), NO_TIMEOUT, self);
     },
     history: ({ timeout, signal, ...page } = {}) =>
-      queue.request(() => JSON.stringify({ ...page, type: 'history', room: name }), {
+      queue.request(() => ({ ...page, type: 'history', room: name }) as HistoryFrame, {
         timeout,
         signal,
       }) as Promise<HistoryResult>,
@@ -194,18 +186,16 @@ export function createRoom(
         info,
       } as JoinFrame;
     },
-    onRetry() {
-      begin();
-      setState('joining');
-    },
+    onRetry: begin,
     onJoined(reply) {
       recovery.onResumed(reply?.position);
       resolveReady();
       setState('joined');
+      typing?.resume();
       if (joined()) queue.flush();
     },
     onLost(lostAt) {
-      typing?.stop();
+      typing?.onLost();
       recovery.onLost(lostAt);
       if (joined()) setState('joining');
     },
@@ -236,10 +226,7 @@ export function createRoom(
       }
       recovery.receive(frame);
       if (frame.type !== 'event') return;
-      const { event, data, from } = frame;
-      if (event === TYPING_EVENT && from && from !== socket.welcome()?.user) {
-        withTyping((typing) => typing.update(from, (data as TypingData | null)?.ttl ?? 0));
-      }
+      if (frame.event === TYPING_EVENT) withTyping((typing) => typing.receive(frame));
       events.emitEvent(frame);
     },
   };

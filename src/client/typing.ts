@@ -1,5 +1,7 @@
+import type { EventFrame, TypingData } from '../protocol/frames.js';
 import type { ClientTimer } from './platform.js';
-import type { createTimer as CreateTimer, TimerSettings } from './timer.js';
+import type { ReconnectingSocket, ReplyCallback } from './reconnecting-socket.js';
+import type { createTimer as CreateTimer } from './timer.js';
 
 /** Minimum interval between two frames, in ms. */
 const SEND_INTERVAL = 2_000;
@@ -8,27 +10,36 @@ const IDLE_TIMEOUT = 3_000;
 
 export type Typing = ReturnType<typeof createTyping>;
 
-/**
- * The typing indicators of a room: those of this user are sent with `send`, those of the others are a list.
- * `onChange` is called with each new list.
- */
+/** The typing indicators of a room: those of this user are sent, those of the others are a list. */
 export function createTyping(
-  settings: TimerSettings,
+  room: string,
+  socket: ReconnectingSocket,
   /** Imported by the caller: bundlers would otherwise make a third file of it. */
   createTimer: typeof CreateTimer,
-  send: (on: boolean) => void,
+  /** The room is joined. */
+  joined: () => boolean,
+  /** `users`: the others who are typing. */
   onChange: (users: readonly string[]) => void,
 ) {
+  const { settings } = socket;
   const idleTimer = createTimer(settings);
   const intervalTimer = createTimer(settings);
+  const retryTimer = createTimer(settings);
   const expiryTimers = new Map<string, ClientTimer>();
   let typing = false;
   /** The last frame had `on: true`. */
   let sent = false;
 
+  const onReply: ReplyCallback = (error) => {
+    const isRetryLater = /^(RATE_LIMITED|UNAVAILABLE)$/.test(error?.code ?? '');
+    if (error && !isRetryLater) socket.report(error);
+    // INTERNAL is temporary, as for a join. An indicator that cannot be removed ends by itself.
+    if (typing && (isRetryLater || error?.code === 'INTERNAL')) retryTimer.retry(resume, error?.retryAfter);
+    else retryTimer.clear();
+  };
   const sendLatest = (): void => {
     sent = typing;
-    send(typing);
+    socket.request({ type: 'typing', room, on: typing }, onReply);
     if (!typing) return;
     intervalTimer.set(SEND_INTERVAL, () => {
       // Stopped and started again within the interval.
@@ -39,12 +50,16 @@ export function createTyping(
     typing = on;
     idleTimer.clear();
     if (on) idleTimer.set(IDLE_TIMEOUT, () => set(false));
-    if (on ? !intervalTimer.isActive() : sent) sendLatest();
+    if (joined() && (on ? !intervalTimer.isActive() : sent)) sendLatest();
+  };
+  /** The room is joined, perhaps again: the keystrokes before count. */
+  const resume = (): void => {
+    if (typing && joined()) sendLatest();
   };
   /** The connection is lost. */
-  const stop = (): void => {
-    idleTimer.clear();
+  const onLost = (): void => {
     intervalTimer.clear();
+    retryTimer.clear();
     sent = false;
   };
 
@@ -64,11 +79,17 @@ export function createTyping(
 
   return {
     set,
-    stop,
-    update,
+    resume,
+    onLost,
+    receive({ from, data }: EventFrame): void {
+      // Their own devices do not show users as typing.
+      if (from && from !== socket.welcome()?.user) update(from, (data as TypingData | null)?.ttl ?? 0);
+    },
     /** The room is left. Does not call `onChange`. */
     clear(): void {
-      stop();
+      onLost();
+      idleTimer.clear();
+      typing = false;
       for (const timer of expiryTimers.values()) timer.cancel();
       expiryTimers.clear();
     },

@@ -1,9 +1,9 @@
 import { assertValid } from '../client/client-error.js';
 import { createEmitter } from '../client/emitter.js';
-import { onPageEvent, platform } from '../client/platform.js';
+import { onPageEvent, platform, resolveUrl } from '../client/platform.js';
 import { createTimer } from '../client/timer.js';
 import type { ClientState, EventMap } from '../client/types.js';
-import { CloseCode, shouldReconnect } from '../protocol/close-codes.js';
+import { DISCONNECTED, PROTOCOL_ERROR, shouldReconnect, UNAUTHENTICATED } from '../protocol/close-codes.js';
 import { createEventParser, type ParsedEvent } from '../protocol/event-parser.js';
 import { type EventStreamClientOptions, resolveSettings } from './options.js';
 import type { EventStreamClient, EventStreamClientEvents, StreamDiscontinuity } from './types.js';
@@ -76,7 +76,7 @@ export function connectEventStream<E extends object = EventMap>(
     let url: string;
     const headers: Record<string, string> = { accept: 'text/event-stream' };
     try {
-      url = await settings.url();
+      url = resolveUrl(await settings.url());
       Object.assign(headers, await settings.headers());
     } catch (error) {
       if (!signal.aborted) report(error);
@@ -86,7 +86,6 @@ export function connectEventStream<E extends object = EventMap>(
     if (lastEventId) {
       headers['last-event-id'] = String.fromCharCode(...new TextEncoder().encode(lastEventId));
     }
-    // A page's fetch resolves paths by itself.
     const { credentials } = settings;
     return settings.fetch(url, { headers, cache: 'no-store', signal, ...(credentials && { credentials }) });
   };
@@ -139,8 +138,8 @@ export function connectEventStream<E extends object = EventMap>(
     if (status >= 500 || RETRIED_STATUSES.includes(status) || isFirst401) {
       return disconnect(ABNORMAL_CLOSURE, reason, { status, retryAfter });
     }
-    const code = { 401: CloseCode.UNAUTHENTICATED, 403: CloseCode.DISCONNECTED }[status];
-    disconnect(code ?? (status === 204 ? 1000 : CloseCode.PROTOCOL_ERROR), reason, { status });
+    const code = { 401: UNAUTHENTICATED, 403: DISCONNECTED }[status];
+    disconnect(code ?? (status === 204 ? 1000 : PROTOCOL_ERROR), reason, { status });
   };
 
   const onOpen = (): void => {
@@ -168,7 +167,7 @@ export function connectEventStream<E extends object = EventMap>(
     }
   };
 
-  const dispatch = ({ event, data: text }: ParsedEvent): void => {
+  const dispatch = ({ event, data: text, replayed }: ParsedEvent): void => {
     let data: unknown;
     try {
       data = event[0] === '$' ? JSON.parse(text) : settings.parse(text, event);
@@ -179,7 +178,7 @@ export function connectEventStream<E extends object = EventMap>(
     if (event === '$ready' || event === '$discontinuity') gapSince = undefined;
     else if (event[0] !== '$') reportGap();
     if (event === '$discontinuity') emit('discontinuity', data as StreamDiscontinuity);
-    const context = { event, id: lastEventId, text };
+    const context = { event, id: lastEventId, replayed, text };
     if (event !== '*') events.emit(event, data, context);
     if (event[0] !== '$') events.emit('*', data, context);
     if (event !== '$close') return;

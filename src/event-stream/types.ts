@@ -14,6 +14,8 @@ export interface StreamEventContext {
   readonly event: string;
   /** The stream's last event id, which this event may have set; empty if the server sends none. */
   readonly id: string;
+  /** From the history: from before the connection, or missed by it. False for live events, and for servers other than rollcall's. */
+  readonly replayed: boolean;
   /** The text that `data` was parsed from. */
   readonly text: string;
 }

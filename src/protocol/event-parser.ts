@@ -1,17 +1,25 @@
+/** A comment in front of an event from the history. Other clients ignore it, as all comments. */
+export const REPLAYED_COMMENT = ':replayed';
+
+/** The name of a field, which comments lack, and its value. */
+const LINE = /^([^:]*)(?:: ?(.*))?$/s;
+
 /** One event, as the stream carries it. */
 export interface ParsedEvent {
   /** `message` if the server names none. */
   readonly event: string;
   /** Lines are joined with `\n`. */
   readonly data: string;
+  /** After {@link REPLAYED_COMMENT}. */
+  readonly replayed: boolean;
 }
 
 export interface EventParserListener {
   onEvent(event: ParsedEvent): void;
   /** Sets the last event id, before the event that it belongs to; also without an event. */
-  onId(id: string): void;
+  onId?(id: string): void;
   /** Delay before a reconnect, in ms. */
-  onRetry(ms: number): void;
+  onRetry?(ms: number): void;
 }
 
 /**
@@ -26,30 +34,28 @@ export function createEventParser({ onEvent, onId, onRetry }: EventParserListene
   let event = '';
   let data: string[] = [];
   let id: string | undefined;
+  let replayed = false;
 
   const endEvent = (): void => {
-    const parsed = { event: event || 'message', data: data.join('\n') };
+    const ended = { event: event || 'message', data: data.join('\n'), replayed };
     const hasData = data.length > 0;
     event = '';
     data = [];
-    if (id !== undefined) onId(id);
+    replayed = false;
+    if (id !== undefined) onId?.(id);
     id = undefined;
-    if (hasData) onEvent(parsed);
+    if (hasData) onEvent(ended);
   };
 
   const parseLine = (line: string): void => {
     if (line === '') return endEvent();
-    const colon = line.indexOf(':');
-    // A comment.
-    if (colon === 0) return;
-    const field = colon < 0 ? line : line.slice(0, colon);
-    let value = colon < 0 ? '' : line.slice(colon + 1);
-    if (value[0] === ' ') value = value.slice(1);
+    const [, field, value = ''] = LINE.exec(line) ?? [];
     if (field === 'data') data.push(value);
     else if (field === 'event') event = value;
     // The standard ignores ids with NULL, because headers cannot carry them.
     else if (field === 'id' && !value.includes('\0')) id = value;
-    else if (field === 'retry' && /^\d+$/.test(value)) onRetry(Number(value));
+    else if (field === 'retry' && /^\d+$/.test(value)) onRetry?.(Number(value));
+    else if (line === REPLAYED_COMMENT) replayed = true;
   };
 
   /** `text`: decoded UTF-8, without a byte order mark. */
@@ -59,11 +65,8 @@ export function createEventParser({ onEvent, onId, onRetry }: EventParserListene
     endedWithCr = text.at(-1) === '\r';
     // Only the new piece is searched for line ends: a long line in many pieces costs no quadratic time.
     const lines = text.split(/\r\n|\r|\n/);
-    const last = lines.pop() as string;
-    for (const line of lines) {
-      parseLine(rest + line);
-      rest = '';
-    }
-    rest += last;
+    lines[0] = rest + lines[0];
+    rest = lines.pop() as string;
+    for (const line of lines) parseLine(line);
   };
 }

@@ -18,6 +18,8 @@ export interface StreamEvent<T = unknown> {
   readonly data: T;
   /** `lastEventId` of the event; empty if the server sends none. */
   readonly id: string;
+  /** From the history: from before the connection, or missed by it. False for live events, and for servers other than rollcall's. */
+  readonly replayed: boolean;
 }
 
 /**
@@ -36,19 +38,26 @@ export interface EventStreamView<T = unknown> {
    * Undefined again after a connect.
    */
   readonly error: unknown;
+  /** Connects a closed stream again; the list goes on where it ends. No effect in other states. */
+  readonly retry: () => void;
 }
 
 /** A change of any of these makes a new stream. */
 export interface StreamSettings {
   readonly names: readonly string[];
-  readonly limit: number;
+  readonly limit: () => number;
   readonly credentials: EventStreamClientOptions['credentials'];
   readonly url: () => string | Promise<string>;
   readonly headers: () => HeaderMap | Promise<HeaderMap>;
   readonly parse: (text: string, event: string) => unknown;
 }
 
-export const CONNECTING: EventStreamView = { state: 'connecting', events: [], error: undefined };
+export const CONNECTING: EventStreamView = {
+  state: 'connecting',
+  events: [],
+  error: undefined,
+  retry() {},
+};
 
 /** One component's stream. It connects after `subscribe`. */
 export class EventStreamStore {
@@ -56,7 +65,7 @@ export class EventStreamStore {
   readonly #listeners = new Listeners();
   readonly #refCount: RefCounted;
   #stream: EventStreamClient | undefined;
-  #view = CONNECTING;
+  #view: EventStreamView = { ...CONNECTING, retry: () => this.retry() };
   /** Received, not yet in the view. */
   #received: StreamEvent[] = [];
   #serial = 0;
@@ -67,10 +76,7 @@ export class EventStreamStore {
     this.#refCount = new RefCounted({
       open: () => this.#open(),
       close: () => {
-        const stream = this.#stream;
-        this.#stream = undefined;
-        this.#lastEventId = stream?.lastEventId ?? '';
-        stream?.close();
+        this.#end();
         this.#view = { ...this.#view, state: 'connecting' };
       },
     });
@@ -87,6 +93,20 @@ export class EventStreamStore {
 
   readonly snapshot = (): EventStreamView => this.#view;
 
+  retry(): void {
+    if (this.#view.state !== 'closed' || !this.#refCount.inUse) return;
+    this.#end();
+    this.#open();
+    this.#update({ state: 'connecting', error: undefined });
+  }
+
+  #end(): void {
+    const stream = this.#stream;
+    this.#stream = undefined;
+    this.#lastEventId = stream?.lastEventId ?? this.#lastEventId;
+    stream?.close();
+  }
+
   #open(): void {
     const { names, url, headers, credentials, parse } = this.#settings;
     const stream = connectEventStream({ url, headers, credentials, parse, lastEventId: this.#lastEventId });
@@ -101,19 +121,20 @@ export class EventStreamStore {
     });
     for (const name of names) {
       // The stream reports gaps itself if the server does not.
-      if (name === '$discontinuity') stream.on('discontinuity', (gap) => this.#onEvent(name, gap, ''));
-      else stream.events.on(name, (data, { event, id }) => this.#onEvent(event, data, id));
+      if (name === '$discontinuity') stream.on('discontinuity', (gap) => this.#onEvent(name, gap, '', false));
+      else
+        stream.events.on(name, (data, { event, id, replayed }) => this.#onEvent(event, data, id, replayed));
     }
   }
 
-  #onEvent(event: string, data: unknown, id: string): void {
-    this.#received.push({ key: ++this.#serial, event, data, id });
+  #onEvent(event: string, data: unknown, id: string, replayed: boolean): void {
+    this.#received.push({ key: ++this.#serial, event, data, id, replayed });
     // All events of one piece of the stream are one render.
     if (this.#received.length === 1) queueMicrotask(() => this.#showReceived());
   }
 
   #showReceived(): void {
-    const events = [...this.#view.events, ...this.#received].slice(-this.#settings.limit);
+    const events = [...this.#view.events, ...this.#received].slice(-this.#settings.limit());
     this.#received = [];
     this.#update({ events });
   }

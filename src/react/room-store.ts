@@ -1,4 +1,4 @@
-import { toJson } from '../client/client-error.js';
+import { copyJson } from '../client/client-error.js';
 import {
   ClientError,
   type ClientSendResult,
@@ -132,7 +132,9 @@ export class RoomStore {
     const shared = this.#shared;
     const { state } = this.snapshot();
     if (state !== 'joining' && state !== 'joined') return true;
-    return !!shared?.hasJoined && !!shared.log(this.#log)?.isFilled;
+    const log = shared?.log(this.#log);
+    // The view shows the error of a list that cannot begin.
+    return !!shared?.hasJoined && (log?.error !== undefined || !!log?.hasBegunWith(this.#log.last));
   };
 
   /** Why the room was refused before it was ever joined. */
@@ -228,7 +230,7 @@ export class RoomStore {
 
 function isJson(data: unknown): boolean {
   try {
-    toJson(data, 'data');
+    copyJson(data, 'data');
     return true;
   } catch {
     return false;

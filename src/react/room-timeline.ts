@@ -23,6 +23,11 @@ export interface TimelineOptions {
   readonly maxLoaded?: number | undefined;
 }
 
+/** The position of a room that has had no event begins with a time and ends with 0; those of events do not. */
+function hasNoHistory({ position }: Room): boolean {
+  return position?.endsWith('-0') === true;
+}
+
 /**
  * A list in order, each event once. It ends with the room's latest event; or with an older one, if it has begun around a
  * position or has more loaded events than it keeps, until `loadNewer` has reached the latest.
@@ -106,9 +111,10 @@ export class RoomTimeline {
     if (room) void this.#keepFilling(room);
   }
 
-  /** The list has begun with its past events. */
-  get isFilled(): boolean {
-    return this.#filled || (this.#last === 0 && this.#around === undefined);
+  /** The list has begun with `last` past events, or all there were. */
+  hasBegunWith(last: number): boolean {
+    if (last === 0 && this.#around === undefined) return true;
+    return this.#filled && last <= this.#last;
   }
 
   /** The list does not reach the room's latest event. */
@@ -127,10 +133,14 @@ export class RoomTimeline {
   }
 
   attach(room: Room): () => void {
-    void this.#keepFilling(room);
+    const begin = () => {
+      if (room.state === 'joined' && this.events.length === 0 && hasNoHistory(room)) this.#exhausted = true;
+      void this.#keepFilling(room);
+    };
+    begin();
     const stops = [
       // A refused room is joined by `retry`.
-      room.onState((state) => state === 'joined' && void this.#keepFilling(room)),
+      room.onState((state) => state === 'joined' && begin()),
       room.on('*', (_, context) => this.#receive(() => this.#append(context))),
       room.onDiscontinuity((discontinuity) => this.addGap(discontinuity)),
     ];
@@ -165,7 +175,7 @@ export class RoomTimeline {
    * if some of its events are not listed.
    */
   fill(room: Room): Promise<void> {
-    if (this.isFilled) return Promise.resolve();
+    if (this.hasBegunWith(this.#last)) return Promise.resolve();
     this.#filling ??= this.#fill(room);
     return this.#filling;
   }

@@ -1,4 +1,4 @@
-import { useMemo } from 'react';
+import { useEffect, useMemo } from 'react';
 import type { EventStreamClientOptions } from '../event-stream/index.js';
 import { CONNECTING, EventStreamStore, type EventStreamView } from './event-stream-store.js';
 import { useSyncExternalStore } from './react-hooks.js';
@@ -25,14 +25,14 @@ export interface UseEventStreamOptions {
   readonly parse?: ((text: string, event: string) => unknown) | undefined;
   /**
    * Name of the stream. While it is the same, another `url`, for example with a fresh token, applies to the next
-   * attempt, and the list continues. @default the URL; one name for all functions
+   * attempt, or connects a closed stream again, and the list continues. @default the URL; one name for all functions
    */
   readonly streamKey?: string | undefined;
 }
 
 const MESSAGE = ['message'];
 const parseJson = (text: string): unknown => JSON.parse(text);
-const IDLE: EventStreamView = { state: 'idle', events: [], error: undefined };
+const IDLE: EventStreamView = { ...CONNECTING, state: 'idle' };
 const noopSubscribe = () => () => {};
 
 /**
@@ -54,6 +54,7 @@ export function useEventStream<T = unknown>(
   assertLimit(limit);
   const key = toNamesKey(events, 'events');
   const parse = useLatest(options.parse ?? parseJson);
+  const latestLimit = useLatest(() => limit);
   const latestUrl = useLatest(() => (typeof url === 'function' ? url() : (url as string)));
   const latestHeaders = useLatest(() => {
     const { headers = {} } = options;
@@ -62,9 +63,20 @@ export function useEventStream<T = unknown>(
   const stream = url === null ? null : (options.streamKey ?? (typeof url === 'function' ? '' : url));
   const store = useMemo(() => {
     const names = parseNamesKey(key) ?? MESSAGE;
-    const settings = { names, limit, credentials, url: latestUrl, headers: latestHeaders, parse };
+    const settings = {
+      names,
+      limit: latestLimit,
+      credentials,
+      url: latestUrl,
+      headers: latestHeaders,
+      parse,
+    };
     return stream === null ? undefined : new EventStreamStore(settings);
-  }, [stream, key, limit, credentials, latestUrl, latestHeaders, parse]);
+  }, [stream, key, credentials, latestLimit, latestUrl, latestHeaders, parse]);
+  // A stream that was closed, for example because its token has expired, goes on with another one.
+  const address = typeof url === 'string' ? url : undefined;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: with each other address
+  useEffect(() => store?.retry(), [store, address]);
   const first = () => (url === null ? IDLE : CONNECTING);
   const view = useSyncExternalStore(store?.subscribe ?? noopSubscribe, store?.snapshot ?? first, first);
   return view as EventStreamView<T>;

@@ -1,5 +1,5 @@
 import { useMemo } from 'react';
-import { toJson } from '../client/client-error.js';
+import { copyJson } from '../client/client-error.js';
 import type { EventMap, EventName, Jsonify, MemberInfo, RoomName } from '../client/index.js';
 import { useRegistry } from './context.js';
 import { useSyncExternalStore } from './react-hooks.js';
@@ -110,7 +110,7 @@ function useRoomStore(roomName: string | null, options: UseRoomOptions) {
   // `last` and `info` only matter when the room is joined: a change of them does not join again.
   // biome-ignore lint/correctness/useExhaustiveDependencies: see above
   const store = useMemo(() => {
-    if (info !== undefined) toJson(info, 'info');
+    if (info !== undefined) copyJson(info, 'info');
     return new RoomStore(
       registry,
       name,
@@ -120,7 +120,7 @@ function useRoomStore(roomName: string | null, options: UseRoomOptions) {
       stable,
     );
   }, [stable, registry, name, key, members, limit, linger, around, maxLoaded]);
-  const id = `room ${key} ${members} ${around} ${maxLoaded} ${name}`;
+  const id = `room ${key} ${members} ${last} ${around} ${maxLoaded} ${name}`;
   return { store, registry, id: name === null ? undefined : id };
 }
 

@@ -1,5 +1,5 @@
 import type { WebSocketConstructor, WebSocketWithEvents } from '../client/platform.js';
-import { CloseCode } from '../protocol/close-codes.js';
+import { EXPIRED, SERVICE_RESTART, UNAUTHENTICATED, UNAVAILABLE } from '../protocol/close-codes.js';
 import { SUBPROTOCOL } from '../protocol/frames.js';
 import { MAX_TABS, SHARED_PARAMETER } from '../protocol/shared-connection.js';
 import { CLOSE, parseClose } from './port-messages.js';
@@ -35,14 +35,9 @@ const LOST = 1006;
 /** "Protocol error", RFC 6455. */
 const UNSUPPORTED = 1002;
 /** The same tab may be served on a new connection: by another process, or with newer cookies. */
-const RETIRED: readonly number[] = [
-  CloseCode.SERVICE_RESTART,
-  CloseCode.UNAUTHENTICATED,
-  CloseCode.UNAVAILABLE,
-  CloseCode.EXPIRED,
-];
+const RETIRED: readonly number[] = [SERVICE_RESTART, UNAUTHENTICATED, UNAVAILABLE, EXPIRED];
 /** The headers of the handshake may be outdated. */
-const REFUSED: readonly number[] = [CloseCode.UNAUTHENTICATED, CloseCode.EXPIRED];
+const REFUSED: readonly number[] = [UNAUTHENTICATED, EXPIRED];
 
 /** The worker's side of a connection that tabs share: see docs/protocol.md. */
 export class Upstream {

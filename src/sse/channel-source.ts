@@ -1,5 +1,4 @@
 import { assertPosition, isOrigin, type Position } from '../history/position.js';
-import { formatEvent } from '../http/event-stream-format.js';
 import { onAbort } from '../internal/abort.js';
 import { InvalidArgumentError } from '../internal/errors.js';
 import { assertName, assertOptions, numberOption } from '../internal/validate.js';
@@ -20,6 +19,7 @@ import {
 } from './last-event-id.js';
 import { STREAM_CHANNEL_NAMES } from './option-names.js';
 import type { ChannelStreamOptions, StreamChannel } from './options.js';
+import { formatStreamEvent } from './sse-encoder.js';
 import { type StreamSink, type StreamSource, sendDiscontinuity } from './stream-source.js';
 
 interface StreamedChannel {
@@ -140,7 +140,7 @@ export class ChannelSource implements StreamSource {
     position: Position,
   ): void {
     tracked.position = position;
-    sink.send(encodeEvent(event, payload), true);
+    sink.send(encodeEvent(event, payload, true), true);
   }
 
   #onMessage(
@@ -153,11 +153,11 @@ export class ChannelSource implements StreamSource {
       sink.close(CloseCode.SLOW_CONSUMER, 'reads too slowly');
       return;
     }
-    const { position } = context;
+    const { position, replayed } = context;
     if (position !== undefined) tracked.position = position;
     let encoded = encodedEvents.get(context);
     if (encoded?.event !== event) {
-      encoded = { event, bytes: encodeEvent(event, payload) };
+      encoded = { event, bytes: encodeEvent(event, payload, replayed) };
       encodedEvents.set(context, encoded);
     }
     sink.send(encoded.bytes, position !== undefined);
@@ -191,8 +191,12 @@ function untilDrained(pacer: CatchUpPacer, signal: AbortSignal): Promise<void> {
 }
 
 /** An event stream is text: bytes are sent as base64. */
-function encodeEvent(event: string, payload: string | Buffer): Buffer {
-  return Buffer.from(formatEvent(event, typeof payload === 'string' ? payload : payload.toString('base64')));
+function encodeEvent(event: string, payload: string | Buffer, replayed = false): Buffer {
+  return formatStreamEvent(
+    event,
+    typeof payload === 'string' ? payload : payload.toString('base64'),
+    replayed,
+  );
 }
 
 function toStreamedChannel(given: unknown, argument: string, lastEventId: LastEventId): StreamedChannel {

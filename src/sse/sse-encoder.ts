@@ -1,5 +1,6 @@
 import type { Position } from '../history/position.js';
 import { escapeEventName, formatEvent } from '../http/event-stream-format.js';
+import { REPLAYED_COMMENT } from '../protocol/event-parser.js';
 import { type FrameEncoder, REPLAYED } from '../rooms/room-message.js';
 
 export interface PositionUpdate {
@@ -18,6 +19,12 @@ export function positionUpdateOf(frame: Buffer): PositionUpdate | undefined {
   return positionUpdates.get(frame);
 }
 
+/** `rollcall/event-stream` reads the mark of replayed events; the browser's `EventSource` does not show it. */
+export function formatStreamEvent(event: string, data: string, replayed: boolean): Buffer {
+  const text = formatEvent(event, data);
+  return Buffer.from(replayed ? `${REPLAYED_COMMENT}\n${text}` : text);
+}
+
 /** The first member becomes the event's name; the data omits it. */
 const EVENT_NAME = /^\{"event":("[^"\\]*(?:\\.[^"\\]*)*"),/;
 
@@ -34,7 +41,7 @@ export const sseEncoder: FrameEncoder = {
       if (position !== undefined) start += `"position":"${position}","at":${at},`;
       if (replayed) start += REPLAYED;
       const event = escapeEventName(JSON.parse(name) as string);
-      frame = Buffer.from(formatEvent(event, start + json.slice(head.length)));
+      frame = formatStreamEvent(event, start + json.slice(head.length), replayed);
     }
     if (position !== undefined) positionUpdates.set(frame, { room, position });
     return frame;

@@ -151,8 +151,11 @@ test('resumes after a 502, and after a new token in the URL if streamKey is the 
   await connected(2);
   expect(streams[1]?.request.url).toBe('/x?token=2');
   expect(streams[1]?.request.headers['last-event-id']).toBe('1');
-  write(1, '', 2, 3);
-  await shows('open', '0,1,2');
+  streams[1]?.response.write(':replayed\nid: 2\ndata: {"n":2}\n\n');
+  write(1, '', 3, 4);
+  await shows('open', '0,1,2,3');
+  const events = await tab.see(({ views }) => (views.get('s') as EventStreamView).events);
+  expect(events.map(({ replayed }) => replayed)).toEqual([false, false, true, false]);
   // The broken response, and each 502.
   expectFailedRequests(1 + refused);
 });
@@ -171,6 +174,46 @@ test('sends headers; a 401 closes the stream and shows why', async () => {
     'HTTP status 401',
   );
   expectFailedRequests(2);
+});
+
+test('a closed stream goes on with a new token in the URL, or on demand; another limit keeps the list', async () => {
+  const serve = fixture.answer;
+  const show = (token: number, limit = 10) =>
+    tab.show({
+      id: 's',
+      hook: 'stream',
+      url: `/x?token=${token}`,
+      options: { streamKey: 'readings', limit },
+    });
+  await show(1);
+  await connected(1);
+  write(0, '', 0, 3);
+  await shows('open', '0,1,2');
+  let refused = 0;
+  fixture.answer = (_, response) => {
+    refused++;
+    response.writeHead(403).end();
+  };
+  streams[0]?.response.destroy();
+  await shows('closed', '0,1,2');
+  fixture.answer = serve;
+  await show(2);
+  await connected(2);
+  expect(streams[1]?.request.url).toBe('/x?token=2');
+  expect(streams[1]?.request.headers['last-event-id']).toBe('2');
+  await shows('open', '0,1,2');
+  expect(await tab.see(({ views }) => String((views.get('s') as EventStreamView).error))).toBe('undefined');
+  await show(2, 2);
+  write(1, '', 3, 4);
+  await shows('open', '2,3');
+  streams[1]?.response.end('event: $close\ndata: {"code":4403,"reason":"","again":false}\n\n');
+  await shows('closed', '2,3');
+  await tab.see(({ views }) => (views.get('s') as EventStreamView).retry());
+  await connected(3);
+  expect(streams[2]?.request.headers['last-event-id']).toBe('3');
+  await shows('open', '2,3');
+  // The broken response, and the 403.
+  expectFailedRequests(1 + refused);
 });
 
 test('a page in the back/forward cache has no stream, and resumes when it is shown again', async () => {

@@ -11,16 +11,17 @@ import { waitFor } from '../support/wait.js';
 
 // Addresses without a host, in documents and workers whose own URL is no base for them.
 
-/** A page at /chat/page, and the paths at which clients have opened a WebSocket. */
+/** A page at /chat/page, and the paths at which clients have opened a WebSocket or an event stream. */
 async function openPage(): Promise<{ page: Page; paths: string[] }> {
-  const server = createServer(({ url = '/' }, response) => {
+  const paths: string[] = [];
+  const server = createServer(({ url = '/', headers }, response) => {
+    if (headers.accept === 'text/event-stream') paths.push(url);
     const isScript = url.endsWith('.js');
     response.setHeader('content-type', isScript ? 'text/javascript' : 'text/html');
     response.end(
       isScript ? readFileSync(new URL(`../../dist${url}`, import.meta.url)) : '<title>chat</title>',
     );
   });
-  const paths: string[] = [];
   const sockets = new WebSocketServer({ server });
   sockets.on('connection', (_socket, { url = '' }) => paths.push(url.split('?')[0] as string));
   await once(server.listen(0, '127.0.0.1'), 'listening');
@@ -54,12 +55,18 @@ test('a frame made by `srcdoc` resolves a relative URL against the page around i
   expect(paths[0]).toBe('/chat/socket');
 });
 
-test('a worker made from a blob resolves a URL without a host against the origin', async () => {
+test('a worker made from a blob resolves URLs without a host against the origin', async () => {
   const { page, paths } = await openPage();
   await page.evaluate(() => {
-    const source = `import { connect } from '${location.origin}/client.min.js'; connect({ url: '/socket' });`;
+    const source = `
+      import { connect } from '${location.origin}/client.min.js';
+      import { connectEventStream } from '${location.origin}/event-stream.js';
+      connect({ url: '/socket' });
+      connectEventStream({ url: '/events' });
+    `;
     new Worker(URL.createObjectURL(new Blob([source], { type: 'text/javascript' })), { type: 'module' });
   });
-  await waitFor(() => paths.length > 0);
-  expect(paths[0]).toBe('/socket');
+  await waitFor(() => paths.includes('/socket') && paths.includes('/events'), {
+    message: () => `only ${paths}`,
+  });
 });

@@ -274,7 +274,9 @@ describe('rollcall/sse', () => {
   test('nothing is lost over a restart during which the token changes and a gateway answers 502', async () => {
     const seen = open({ headers: () => ({ authorization: `Bearer ${token}` }) });
     const ready: unknown[] = [];
+    const marks: boolean[] = [];
     seen.stream.events.on('$ready', (data) => ready.push(data));
+    seen.stream.events.on('*', (_, { replayed }) => marks.push(replayed));
     await until('ready', () => ready.length === 1);
     await pubsub.publish(news(), 1);
     await until('an event', () => seen.events.length === 1);
@@ -297,7 +299,11 @@ describe('rollcall/sse', () => {
       ['news', 2],
       ['news', 3],
     ]);
+    await until('ready again', () => ready.length === 2);
     expect(ready).toMatchObject([{ returned: false }, { returned: true }]);
+    await pubsub.publish(news(), 4);
+    await until('a live event', () => marks.length === 4);
+    expect(marks).toEqual([false, true, true, false]);
     const gaps = seen.log.filter(([name]) => name === 'discontinuity').map(([, gap]) => gap);
     expect(gaps.filter((gap) => !(gap as { recovered: boolean }).recovered)).toEqual([]);
   });

@@ -45,16 +45,16 @@ test('the client bundle has at most 6 kB minified and gzipped, and imports nothi
   expect(size).toBeLessThanOrEqual(6_000);
 });
 
-test('the event stream client has at most 3.2 kB minified and gzipped, and imports nothing from Node', async () => {
+test('the event stream client has at most 3.1 kB minified and gzipped, and imports nothing from Node', async () => {
   const { code, size, inputs } = await bundle('event-stream');
   expect(code).not.toMatch(/node:|require\(|process\./);
   expect(inputs.filter((path) => !/src\/(client|event-stream|protocol)\//.test(path))).toEqual([]);
-  expect(size).toBeLessThanOrEqual(3_200);
+  expect(size).toBeLessThanOrEqual(3_100);
 });
 
 test.each([
   ['page', 1_300, 'sharedWebSocket'],
-  ['worker', 2_700, 'serveTabs'],
+  ['worker', 2_600, 'serveTabs'],
 ])('the %s of a shared worker needs at most %i bytes minified and gzipped', async (_, limit, name) => {
   const { outputFiles, metafile } = await build({
     stdin: { contents: `export { ${name} } from './index.ts'`, resolveDir: folderPath('shared-worker') },

@@ -567,11 +567,22 @@ describe('members, infos and typing', () => {
     socket.answer('join', {});
     room.startTyping();
     await vi.dynamicImportSettled();
-    const sentFrames = () => socket.takeSent('typing').map(({ on }) => on);
+    const sent: unknown[] = [];
+    const answerAll = () => {
+      for (const { id, on } of socket.takeSent('typing')) {
+        sent.push(on);
+        socket.receive({ type: 'ok', id });
+      }
+    };
+    const sentFrames = () => {
+      answerAll();
+      return sent.splice(0);
+    };
     for (let i = 1; i < 40; i++) {
       all.clock.advance(100);
       room.startTyping();
       await turn();
+      answerAll();
     }
     all.clock.advance(100);
     expect(sentFrames()).toEqual([true, true]);
@@ -597,6 +608,90 @@ describe('members, infos and typing', () => {
     })();
     all.clock.advance(10_000);
     expect(next.takeSent('typing')).toEqual([]);
+  });
+
+  test('keystrokes before the room is joined, at first or again, are sent when it is', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const room = all.client.join('lobby');
+    room.startTyping();
+    await vi.dynamicImportSettled();
+    await turn();
+    expect(socket.takeSent('typing')).toEqual([]);
+    socket.answer('join', {});
+    expect(socket.answer('typing')).toMatchObject({ room: 'lobby', on: true });
+    room.startTyping();
+    await turn();
+    const next = await all.reconnect();
+    next.answer('join', {});
+    expect(next.answer('typing')).toMatchObject({ on: true });
+    all.clock.advance(3_000);
+    expect(next.answer('typing')).toMatchObject({ on: false });
+    // Older keystrokes say nothing.
+    room.startTyping();
+    await turn();
+    next.answer('typing');
+    next.end();
+    all.clock.advance(3_000);
+    const last = await all.open();
+    last.answer('join', {});
+    expect(last.takeSent('typing')).toEqual([]);
+    void room.leave();
+    room.startTyping();
+    await turn();
+    all.client.close();
+    expect(all.clock.timers).toBe(0);
+  });
+
+  test('a failure to report typing is temporary: it is repeated after a back-off, as long as the user types', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const room = all.client.join('lobby');
+    socket.answer('join', {});
+    room.startTyping();
+    await vi.dynamicImportSettled();
+    await turn();
+    socket.refuse('typing', 'INTERNAL');
+    expect(all.of('error')).toMatchObject([{ code: 'INTERNAL' }]);
+    all.clock.advance(250);
+    socket.refuse('typing', 'UNAVAILABLE', { retryAfter: 1_000 });
+    all.clock.advance(1_000);
+    expect(socket.answer('typing')).toMatchObject({ on: true });
+    room.stopTyping();
+    await turn();
+    expect(socket.refuse('typing', 'INTERNAL')).toMatchObject({ on: false });
+    all.clock.advance(1_000);
+    expect(socket.takeSent('typing')).toEqual([]);
+    expect(all.of('error')).toHaveLength(2);
+    // A refusal is not repeated.
+    all.clock.advance(1_000);
+    room.startTyping();
+    await turn();
+    socket.refuse('typing', 'FORBIDDEN');
+    all.clock.advance(1_000);
+    expect(socket.takeSent('typing')).toEqual([]);
+    expect(all.of('error')).toMatchObject([{}, {}, { code: 'FORBIDDEN' }]);
+  });
+
+  test('an info that is no JSON does not replace the present one; that of a second join is refused by an error', async () => {
+    const all = new Harness();
+    const socket = await all.open();
+    const room = all.client.join('lobby', { info: 'first' });
+    socket.answer('join', { position: 'p1' });
+    expect(await failure(room.update(1n))).toMatchObject({ code: 'INVALID' });
+    all.client.join('lobby', { info: 1n });
+    await turn();
+    expect(all.of('error')).toMatchObject([{ code: 'INVALID' }]);
+    const next = await all.reconnect();
+    expect(next.answer('join', { position: 'p1' })).toMatchObject({ info: 'first' });
+    // Left first: no caller asks.
+    const other = all.client.join('other');
+    next.answer('join', {});
+    const second = all.client.join('other', { info: 2 });
+    void other.leave();
+    void second.leave();
+    await turn();
+    expect(all.of('error')).toHaveLength(1);
   });
 
   test('typing users are added, stay while renewed, and expire', async () => {

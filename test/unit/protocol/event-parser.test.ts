@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createEventParser } from '../../../src/protocol/event-parser.js';
+import { createEventParser, type ParsedEvent, REPLAYED_COMMENT } from '../../../src/protocol/event-parser.js';
 import { fc } from '../../support/property.js';
 import { EventParser } from '../../support/sse-client.js';
 
@@ -33,6 +33,7 @@ const lines = fc.constantFrom(
   'retry: 20',
   'retry: 2s',
   ': comment',
+  REPLAYED_COMMENT,
   'unknown: field',
   '',
 );
@@ -58,6 +59,22 @@ test('any stream, cut anywhere, gives what a parser written from the standard gi
       expect(retry).toBe(expected.retry);
     }),
   );
+});
+
+test('the mark of a replayed event is that of one event, wherever it is in the event', () => {
+  const marks: [string, boolean][] = [];
+  const onEvent = ({ data, replayed }: ParsedEvent) => marks.push([data, replayed]);
+  const feed = createEventParser({ onEvent, onId() {}, onRetry() {} });
+  feed('data: a\n\n:replayed\nid: 1\ndata: b\n\ndata: c\n\nid: 2\n:replayed\ndata: d\n\n');
+  feed(':replayed\n\ndata: e\n\n: replayed\ndata: f\n\n');
+  expect(marks).toEqual([
+    ['a', false],
+    ['b', true],
+    ['c', false],
+    ['d', true],
+    ['e', false],
+    ['f', false],
+  ]);
 });
 
 test('an event without its blank line is not emitted', () => {

@@ -6,6 +6,7 @@ import {
   formatRetry,
   KEEP_ALIVE_COMMENT,
 } from '../../../src/http/event-stream-format.js';
+import { createEventParser, type ParsedEvent } from '../../../src/protocol/event-parser.js';
 import { parseRoomMessage } from '../../../src/rooms/room-message.js';
 import { LastEventId, MAX_CHANNELS, StreamPositions, toChannelKey } from '../../../src/sse/last-event-id.js';
 import { sseEncoder } from '../../../src/sse/sse-encoder.js';
@@ -69,7 +70,12 @@ describe('the room encoder', () => {
         (room, position, event, from, data, isReplayed) => {
           const payload = JSON.stringify({ event, from, data: JSON.parse(data) });
           const message = parseRoomMessage(room, position, payload, isReplayed);
-          const { events } = parsed(String(sseEncoder.message(message as never)));
+          const frame = String(sseEncoder.message(message as never));
+          const marks: boolean[] = [];
+          const onEvent = ({ replayed }: ParsedEvent) => marks.push(replayed);
+          createEventParser({ onEvent, onId() {}, onRetry() {} })(frame);
+          expect(marks).toEqual([isReplayed]);
+          const { events } = parsed(frame);
           expect(events).toHaveLength(1);
           expect(events[0]?.type).toBe(escapeEventName(event));
           const at = position && 12;
