@@ -77,8 +77,10 @@ export class NotificationStore {
   #arrived: ClientNotification[] = [];
   #reading = 0;
   #isReading = false;
-  /** The client was closed since the last read began: the list is read again when it connects again. */
-  #wasClosed = false;
+  /** Whose list it is; undefined before the first connection. */
+  #user: string | undefined;
+  /** The client was closed, or has another user, since the last read began: the list is read again. */
+  #isStale = false;
   readonly #retryTimer = new RetryTimer();
   #loadingOlder: Promise<boolean> | undefined;
 
@@ -101,7 +103,10 @@ export class NotificationStore {
     };
   };
 
-  readonly snapshot = (): NotificationsView => this.#view;
+  readonly snapshot = (): NotificationsView => {
+    this.#forgetOtherUser();
+    return this.#view;
+  };
 
   #open(): void {
     const { events } = this.#client;
@@ -111,26 +116,41 @@ export class NotificationStore {
       events.on('notification:read', (data) => this.#onRead((data as { id: string }).id)),
       this.#client.on('discontinuity', ({ recovered }) => recovered || void this.#reload()),
       this.#client.on('state', (state) => {
-        // A closed client may connect again, also as another user.
-        if (state === 'closed') this.#wasClosed = true;
-        else if (this.#wasClosed) void this.#reload();
+        if (this.#forgetOtherUser()) this.#listeners.notify();
+        // A closed client may connect again.
+        if (state === 'closed') this.#isStale = true;
+        else if (this.#isStale) void this.#reload();
       }),
     );
     void this.#reload();
   }
 
-  /** The list is kept for the next component, which reads it again. */
+  /** The list is kept for the next component. It reads the list again, which may fail no longer. */
   #close(): void {
     for (const stop of this.#stops.splice(0)) stop();
     this.#retryTimer.cancel();
     this.#reading++;
+    this.#view = { ...this.#view, error: undefined };
+  }
+
+  /** After a log-in or a log-out: what is shown, or being read, is not the user's. Returns whether it was so. */
+  #forgetOtherUser(): boolean {
+    const { user } = this.#client;
+    const isOther = this.#user !== undefined && user !== undefined && user !== this.#user;
+    this.#user = user ?? this.#user;
+    if (!isOther) return false;
+    const { markRead, loadOlder } = this.#view;
+    this.#view = { ...NO_NOTIFICATIONS, markRead, loadOlder };
+    this.#reading++;
+    this.#isStale = true;
+    return true;
   }
 
   /** Reads the first page. A later call replaces an earlier one that is under way. */
   async #reload(): Promise<void> {
     this.#retryTimer.cancel();
     const number = ++this.#reading;
-    this.#wasClosed = this.#client.state === 'closed';
+    this.#isStale = this.#client.state === 'closed';
     this.#arrived = [];
     this.#isReading = true;
     try {

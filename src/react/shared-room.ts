@@ -199,7 +199,8 @@ export class SharedRoom {
     };
     // A later join would replace it as well.
     if (this.#isJoinable && mine && info !== undefined && info !== old.info)
-      this.room?.update(info).catch(() => {});
+      // The client emits its error.
+      void this.#client.join(this.#name, { info }).leave();
   }
 
   get #isJoinable(): boolean {

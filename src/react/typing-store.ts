@@ -19,6 +19,7 @@ export class TypingStore {
   readonly #first: TypingView;
   #view: TypingView;
   #typing = false;
+  #subscribed = false;
 
   constructor(registry: ClientRegistry | undefined, name: string | null) {
     this.#registry = registry;
@@ -34,6 +35,7 @@ export class TypingStore {
   readonly subscribe = (listener: () => void): (() => void) => {
     if (this.#name === null || !this.#registry) return () => {};
     const release = this.#registry.room(this.#name).acquire({}, listener);
+    this.#subscribed = true;
     return () => {
       // Other components may keep the room joined, but the user cannot type in this one.
       if (this.#typing) this.#setTyping(false);
@@ -54,9 +56,25 @@ export class TypingStore {
 
   #setTyping(on: boolean): void {
     this.#typing = on;
-    const room = this.#shared?.room;
-    if (on) room?.startTyping();
-    else room?.stopTyping();
+    const shared = this.#shared;
+    if (!shared?.room) {
+      // Without a room the component has unmounted, unless the call is from the effect of a child.
+      if (on && (shared || !this.#subscribed)) void this.#startWhenOpen();
+    } else if (on) shared.room.startTyping();
+    else shared.room.stopTyping();
+  }
+
+  async #startWhenOpen(): Promise<void> {
+    if (this.#name === null || !this.#registry) return;
+    const shared = this.#registry.room(this.#name);
+    const release = shared.acquire({}, () => {});
+    try {
+      const room = await shared.whenOpen();
+      if (this.#typing) room.startTyping();
+    } catch {
+      // The room was released first, or could not be joined: the error is thrown where it is opened.
+    }
+    release();
   }
 
   get #shared() {

@@ -11,7 +11,7 @@ export interface UnreadView {
   readonly capped: boolean;
   /** Position up to which events are read; undefined in a room without history, and until the room is joined. */
   readonly readUpTo: string | undefined;
-  /** Why the history could not be read. It is read again by itself, after a growing wait. */
+  /** Why the server refused the room, or its history could not be read. That is read again by itself, after a growing wait. */
   readonly error: ClientError | undefined;
   /**
    * Marks every event as read, for all components. Returns the position of the latest one, for `since`; undefined in a
@@ -53,6 +53,8 @@ export class UnreadStore {
   #mark: string | undefined;
   /** The last `since` of a component. */
   #since: string | undefined;
+  /** Whose mark it is; undefined before the first connection. */
+  #user: string | undefined;
   #room: Room | undefined;
   /** The room was joined since it was opened: later events are new. */
   #started = false;
@@ -94,12 +96,16 @@ export class UnreadStore {
   #attach(room: Room): () => void {
     this.#room = room;
     const start = () => {
-      if (room.state !== 'joined' || this.#started) return;
+      if (room.state === 'refused') return this.#update({ error: room.error });
+      // Reading stops while the room is refused.
+      if (room.state !== 'joined' || (this.#started && !this.#view.error)) return;
       this.#started = true;
       void this.#read();
     };
+    this.#forgetOtherUser();
     const stops = [
       room.onState(start),
+      this.#client.on('open', () => this.#forgetOtherUser() && this.#started && void this.#read()),
       room.on('*', (_, context) => this.#onEvent(context)),
       room.onDiscontinuity(({ recovered }) => recovered || (this.#started && void this.#read())),
     ];
@@ -111,6 +117,15 @@ export class UnreadStore {
       this.#started = false;
       this.#room = undefined;
     };
+  }
+
+  /** After a log-in or a log-out: what another user has read says nothing. Returns whether it was so. */
+  #forgetOtherUser(): boolean {
+    const { user } = this.#client;
+    const isOther = this.#user !== undefined && user !== undefined && user !== this.#user;
+    this.#user = user ?? this.#user;
+    if (isOther) this.#clear(undefined);
+    return isOther;
   }
 
   #onEvent(event: EventContext): void {
@@ -131,7 +146,7 @@ export class UnreadStore {
     if (this.#mark === undefined) {
       // The first time: what is there counts as read.
       this.#mark = room.position;
-      return this.#update({});
+      return this.#update({ error: undefined });
     }
     this.#arrived.clear();
     try {
@@ -169,14 +184,21 @@ export class UnreadStore {
   }
 
   #markRead(): string | undefined {
+    if (this.#started) this.#clear(this.#room?.position);
+    // Before the join, what is there then counts as read. Without a component it is unknown up to where.
+    else this.#clear(this.#users > 0 ? undefined : this.#mark);
+    return this.#mark;
+  }
+
+  /** Nothing is unread after `mark`. */
+  #clear(mark: string | undefined): void {
     this.#reading++;
     this.#retryTimer.cancel();
-    this.#mark = this.#room?.position ?? this.#mark;
+    this.#mark = mark;
     this.#unread.clear();
     this.#arrived.clear();
     this.#capped = false;
     this.#update({ error: undefined });
-    return this.#mark;
   }
 
   /** Further events need not be known one by one. */

@@ -1,6 +1,8 @@
 import {
+  Activity,
   Component,
   createElement,
+  type ExoticComponent,
   Fragment,
   type ReactNode,
   StrictMode,
@@ -34,8 +36,9 @@ import {
 
 // The page of react-suite.ts. The test says which components are there, and looks at what their hooks give.
 
-/** A component with one hook. */
+/** A component with one hook, or others in an `Activity`. */
 export type Part = { readonly id: string; readonly inside?: readonly Part[] } & (
+  | { readonly hook: 'activity'; readonly mode: 'visible' | 'hidden' }
   | { readonly hook: 'room'; readonly room: string | null; readonly options?: UseRoomOptions }
   | { readonly hook: 'parent'; readonly room: string; readonly message: number }
   | { readonly hook: 'count'; readonly room: string }
@@ -126,6 +129,9 @@ const hooks = {
   stream: ({ id, url, options }: Hook<'stream'>) => useSeen(id, useEventStream(url, options)),
 };
 
+/** Its declaration wants the children among the props. */
+const Hideable = Activity as ExoticComponent<{ readonly mode: 'visible' | 'hidden' }>;
+
 /** Its child sends a message as soon as it is mounted, before the effects of the parent have run. */
 function Parent({ id, room, message }: Hook<'parent'>): ReactNode {
   const view = useRoom(room);
@@ -168,8 +174,13 @@ function Suspended(part: Part): ReactNode {
 
 function One(part: Part): ReactNode {
   if (part.hook === 'parent') return createElement(Parent, part);
+  if (part.hook === 'activity') return createElement(Hideable, { mode: part.mode }, insideOf(part));
   hooks[part.hook](part as never);
-  return part.inside?.map((each) => createElement(One, { ...each, key: each.id }));
+  return insideOf(part);
+}
+
+function insideOf({ inside }: Part): ReactNode {
+  return inside?.map((each) => createElement(One, { ...each, key: each.id }));
 }
 
 function App(): ReactNode {

@@ -26,10 +26,13 @@ const REACT_18 = { react: 'react-18', 'react-dom': 'react-dom-18' };
 /** `production` is also without strict mode. */
 type Mode = 'development' | 'production';
 
-/** The script of the page, from the sources. */
-async function bundle(react: ReactVersion, mode: Mode): Promise<string> {
+/** The script of the page, from the sources. `page`: another than `react-app.ts`. */
+async function bundle(react: ReactVersion, mode: Mode, page: string | undefined): Promise<string> {
   const { outputFiles } = await build({
-    entryPoints: [file('react-app.ts')],
+    ...(page === undefined
+      ? { entryPoints: [file('react-app.ts')] }
+      : { stdin: { contents: page, loader: 'tsx' as const, resolveDir: file('.') } }),
+    jsx: 'automatic',
     alias: {
       ...(react === 18 && REACT_18),
       'rollcall/client': file('../../src/client/index.ts'),
@@ -75,9 +78,10 @@ export async function startFixture(
   react: ReactVersion = 19,
   redisType: 'embedded' | 'server' = 'embedded',
   mode: Mode = 'development',
+  page?: string,
 ): Promise<ReactFixture> {
   const [script, redis] = await Promise.all([
-    bundle(react, mode),
+    bundle(react, mode, page),
     redisType === 'server' ? startRealRedis() : createEmbeddedRedis(),
   ]);
   const rollcall = createRollcall({

@@ -228,6 +228,37 @@ export function testHooks(react: ReactVersion): void {
       await emptied(room);
     });
 
+    if (react === 19) {
+      test('in an `Activity` that is hidden and shown again, a room with `linger` is not left, and its list goes on', async () => {
+        const seen = await watching(room);
+        const show = (mode: 'visible' | 'hidden') =>
+          alice.show({
+            id: 'activity',
+            hook: 'activity',
+            mode,
+            inside: [
+              { id: 'a', hook: 'room', room, options: { linger: 60_000 } },
+              { id: 'b', hook: 'room', room: `${room}.short` },
+            ],
+          });
+        await show('visible');
+        await stateOf('a', 'joined');
+        await stateOf('b', 'joined');
+        await say(0, 1);
+        await lists('a', [0]);
+        await show('hidden');
+        // The room without `linger` is left.
+        await emptied(`${room}.short`);
+        await say(1, 3);
+        await show('visible');
+        await lists('a', [0, 1, 2]);
+        await stateOf('b', 'joined');
+        await alice.see(({ views }) => (views.get('a') as RoomView).send('message', 3));
+        await lists('a', [0, 1, 2, 3]);
+        expect(seen).toEqual(['alice join']);
+      });
+    }
+
     test('components of one room share a membership, and the room is left when the last one unmounts', async () => {
       const seen = await watching(room);
       const others = `${room}.others`;
@@ -332,12 +363,17 @@ export function testHooks(react: ReactVersion): void {
       });
       await stateOf('a', 'joined');
       await lists('a', numbers(0, 5));
-      const { members, gaps, connection } = await alice.see(({ views }) => ({
+      await say(5, 6);
+      await lists('a', numbers(0, 6));
+      const { members, gaps, connection, replayed } = await alice.see(({ views }) => ({
+        replayed: (views.get('a') as RoomView).events.map(({ replayed }) => replayed),
         members: (views.get('a') as RoomView).members === views.get('before'),
         gaps: (views.get('a') as RoomView).discontinuities.filter(({ recovered }) => !recovered),
         connection: views.get('connection') as ConnectionView,
       }));
       expect({ members, gaps }).toEqual({ members: true, gaps: [] });
+      // A sound belongs to live events alone.
+      expect(replayed).toEqual([false, false, true, true, true, false]);
       expect(connection).toMatchObject({ state: 'open', user: 'alice' });
       expect(connection.lost).toBeUndefined();
     });

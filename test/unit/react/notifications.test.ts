@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { NotificationStore } from '../../../src/react/notification-store.js';
 import { turn } from '../../support/fake-clock.js';
-import { type FakeSocket, type Frame, failure, Harness } from '../client/harness.js';
+import { type FakeSocket, type Frame, failure, Harness, WELCOME } from '../client/harness.js';
 
 let harness: Harness;
 let store: NotificationStore;
@@ -141,6 +141,52 @@ test('a gap in the user’s events reads the list again', async () => {
   socket.receive({ type: 'discontinuity', reason: 'trimmed', since: 0, recovered: false });
   await answer(page([3, 2, 1], 3));
   expect(ids()).toEqual([3, 2, 1]);
+});
+
+test('after a log-in as another user nothing of the former one is shown, also if it arrives late', async () => {
+  await answer(page([2, 1], 2, true));
+  const older = store.snapshot().loadOlder();
+  await turn();
+  const { id: late } = socket.takeSent('request')[0] as Frame;
+  socket.receive({ ...WELCOME, user: 'bob' });
+  expect(store.snapshot()).toMatchObject({ state: 'loading', notifications: [], unread: 0, hasOlder: false });
+  socket.receive({ type: 'ok', id: late, data: page([0], 0) });
+  await older;
+  expect(ids()).toEqual([]);
+  await answer(page([7], 1));
+  expect(store.snapshot()).toMatchObject({ state: 'ready', unread: 1 });
+  expect(ids()).toEqual([7]);
+  // The former user's first page is under way.
+  socket.receive({ type: 'discontinuity', reason: 'trimmed', since: 0, recovered: false });
+  const { id: first } = socket.takeSent('request')[0] as Frame;
+  socket.receive({ ...WELCOME, user: 'alice' });
+  socket.receive({ type: 'ok', id: first, data: page([8, 7], 2) });
+  await turn();
+  expect(ids()).toEqual([]);
+  await answer(page([2, 1], 2));
+  expect(ids()).toEqual([2, 1]);
+});
+
+test('a component that mounts later sees neither an earlier failure nor the list of an earlier user', async () => {
+  await answer(page([1], 1));
+  const other = new NotificationStore(harness.client);
+  let unmount = other.subscribe(() => {});
+  await turn();
+  socket.refuse('request', 'INTERNAL');
+  await turn();
+  expect(other.snapshot()).toMatchObject({ state: 'loading', error: { code: 'INTERNAL' } });
+  unmount();
+  vi.advanceTimersByTime(0);
+  // A component that suspends would otherwise throw it for ever.
+  expect(other.snapshot()).toMatchObject({ state: 'loading', error: undefined });
+  unmount = other.subscribe(() => {});
+  await turn();
+  await answer(page([1], 1));
+  expect(other.snapshot()).toMatchObject({ state: 'ready', unread: 1 });
+  unmount();
+  vi.advanceTimersByTime(0);
+  socket.receive({ ...WELCOME, user: 'bob' });
+  expect(other.snapshot()).toMatchObject({ state: 'loading', notifications: [], unread: 0 });
 });
 
 test('the count stops at 100', async () => {

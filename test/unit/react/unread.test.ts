@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { ClientRegistry } from '../../../src/react/registry.js';
 import type { UnreadStore } from '../../../src/react/unread-store.js';
 import { turn } from '../../support/fake-clock.js';
-import { type FakeSocket, Harness } from '../client/harness.js';
+import { type FakeSocket, Harness, WELCOME } from '../client/harness.js';
 
 let harness: Harness;
 let socket: FakeSocket;
@@ -146,6 +146,45 @@ test('the mark stays while no component is mounted, and missed events are counte
   await join('p12');
   await answer([12, 11, 10], true);
   expect(count()).toBe(2);
+});
+
+test('markRead before the room is joined counts all that is there then as read', async () => {
+  await mount('p7');
+  expect(store.snapshot().markRead()).toBeUndefined();
+  await join();
+  expect(socket.takeSent('history')).toEqual([]);
+  expect(store.snapshot()).toMatchObject({ unread: 0, readUpTo: 'p10' });
+  receive(11);
+  expect(count()).toBe(1);
+  // Without a component it is unknown what the user has seen.
+  releases.pop()?.();
+  vi.advanceTimersByTime(0);
+  expect(store.snapshot().markRead()).toBe('p10');
+});
+
+test('a refused room is shown as the error; after a retry, what was missed is counted', async () => {
+  await mount('p9');
+  await join();
+  await answer([10, 9], true);
+  expect(count()).toBe(1);
+  socket.receive({ type: 'error', room: 'lobby', code: 'FORBIDDEN', message: 'no' });
+  expect(store.snapshot().error).toMatchObject({ code: 'FORBIDDEN' });
+  ClientRegistry.of(harness.client).known('lobby')?.retry();
+  await join('p12');
+  await answer([12, 11, 10, 9], true);
+  expect(store.snapshot()).toMatchObject({ unread: 3, error: undefined });
+});
+
+test('after a log-in as another user, nothing is unread of what the room has then', async () => {
+  await mount('p7');
+  await join();
+  await answer([10, 9, 8, 7], true);
+  expect(count()).toBe(3);
+  socket.receive({ ...WELCOME, user: 'bob' });
+  expect(store.snapshot()).toMatchObject({ unread: 0, readUpTo: 'p10' });
+  receive(11, 'alice');
+  expect(count()).toBe(1);
+  expect(socket.takeSent('history')).toEqual([]);
 });
 
 test('in a room without history, events are counted from the join on', async () => {
