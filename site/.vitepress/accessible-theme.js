@@ -61,14 +61,3 @@ export const accessibleTheme = {
     }, code);
   },
 };
-
-/** A plugin of markdown-it: an empty heading of a table is an empty cell. */
-export function emptyHeadings(md) {
-  md.core.ruler.push('empty-headings', ({ tokens }) => {
-    for (const [at, token] of tokens.entries()) {
-      if (token.type !== 'th_open' || tokens[at + 1].content !== '') continue;
-      token.tag = 'td';
-      tokens[at + 2].tag = 'td';
-    }
-  });
-}

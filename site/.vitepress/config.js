@@ -2,7 +2,8 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitepress';
-import { accessibleTheme, emptyHeadings } from './accessible-theme.js';
+import { accessibleTheme } from './accessible-theme.js';
+import { labelCells } from './label-cells.js';
 
 /** Where build.js collects the pages. */
 const pages = fileURLToPath(new URL('../../.tmp/site', import.meta.url));
@@ -118,7 +119,7 @@ export default defineConfig({
   vite: { build: { target: 'es2022', chunkSizeWarningLimit: 4_000 }, plugins: [accessibleTheme] },
   markdown: {
     anchor: { slugify },
-    config: (md) => md.use(emptyHeadings),
+    config: (md) => md.use(labelCells),
     // Comments in the light theme have too little contrast on the grey of code blocks.
     codeTransformers: [
       { postprocess: (html) => html.replaceAll('--shiki-light:#6E7781', '--shiki-light:#59636E') },

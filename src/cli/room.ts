@@ -47,7 +47,7 @@ export const room: CliCommand = {
     const shown = members.map((member) => ({ ...member, info: JSON.parse(member.info) as unknown }));
     output.print({ room: name, count, members: shown, history }, () => [
       `room ${printable(name)}: ${countOf(count, 'member')}`,
-      describeHistory(history),
+      describeHistory(history, values['pubsub-prefix'] !== undefined),
       ...(members.length === 0 ? [] : ['', ...memberTable(members)]),
       ...(count > members.length ? [`… and ${formatCount(count - members.length)} more (--limit)`] : []),
     ]);
@@ -122,16 +122,14 @@ async function readHistory(connection: CliConnection, channel: string): Promise<
   };
 }
 
-function describeHistory({
-  channel,
-  messages,
-  lastPublishedAt,
-  lastPosition,
-  expiresIn,
-}: HistoryReport): string {
+function describeHistory(
+  { channel, messages, lastPublishedAt, lastPosition, expiresIn }: HistoryReport,
+  hasPrefix: boolean,
+): string {
   const what = `history of ${printable(channel)}: ${countOf(messages, 'message')}`;
+  const hint = hasPrefix ? '' : ' (if your PubSubService has a prefix, pass --pubsub-prefix)';
   const last =
-    lastPosition === undefined ? '' : `, the last ${lastPublishedAt?.toISOString()} at ${lastPosition}`;
+    lastPosition === undefined ? hint : `, the last ${lastPublishedAt?.toISOString()} at ${lastPosition}`;
   return `${what}${last}${expiresIn === undefined ? '' : `, expires in ${formatDuration(expiresIn)}`}`;
 }
 

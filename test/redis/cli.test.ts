@@ -102,7 +102,9 @@ describe('on one server', () => {
     expect(who.stdout).toMatch(/phone +web-1#\S+ +online +\S+Z +\d+ s left +\{"device":"phone"\}\n$/);
     const room = await runCli(['room', 'lobby', server.url]);
     expect(room.stdout).toMatch(/^room lobby: 2 members\nhistory of room:lobby: \d messages, the last /);
-    for (const { status, stderr } of [nodes, who, room])
+    const other = await runCli(['room', 'nowhere', server.url]);
+    expect(other.stdout).toContain('0 messages (if your PubSubService has a prefix, pass --pubsub-prefix)\n');
+    for (const { status, stderr } of [nodes, who, room, other])
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   });
 

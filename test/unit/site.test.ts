@@ -2,7 +2,10 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { createMarkdownRenderer } from 'vitepress';
 import { expect, onTestFinished, test } from 'vitest';
+// @ts-expect-error: the site's build is plain JavaScript
+import { labelCells } from '../../site/.vitepress/label-cells.js';
 // @ts-expect-error: the site's build is plain JavaScript
 import { checkLinks } from '../../site/check-links.js';
 // @ts-expect-error: the site's build is plain JavaScript
@@ -101,4 +104,17 @@ test('links between pages that lead nowhere are listed', async () => {
   await expect(checkLinks(folder, '/base/')).rejects.toThrow(
     'broken links:\napi/index.html: ../two.html\napi/index.html: ../one.html#no\napi/index.html: /base/no.svg',
   );
+});
+
+test('each cell of a table names its column, for phones; an empty heading is an empty cell', async () => {
+  const md = await createMarkdownRenderer(root, { config: (each) => each.use(labelCells) });
+  const html = md.render('| | [`a`](b) *c* |\n| --- | --- |\n| one | two |\n\n| x |\n| --- |\n| y |');
+  expect(html.match(/<t[hd]\b[^>]*>/g)).toEqual([
+    '<td>',
+    '<th>',
+    '<td>',
+    '<td data-label="a c">',
+    '<th>',
+    '<td data-label="x">',
+  ]);
 });
