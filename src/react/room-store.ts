@@ -84,12 +84,12 @@ export class RoomStore {
       discard: (key) => this.#shared?.sends.discard(key),
       update: (info) => this.#call((room) => room.update(info)),
       loadOlder: (limit) =>
-        this.#call(async (room, shared) => (await shared.log(this.#log)?.loadOlder(room, limit)) ?? false),
+        this.#load(async (room, shared) => (await shared.log(this.#log)?.loadOlder(room, limit)) ?? false),
       loadNewer: (limit) =>
-        this.#call(async (room, shared) => (await shared.log(this.#log)?.loadNewer(room, limit)) ?? false),
+        this.#load(async (room, shared) => (await shared.log(this.#log)?.loadNewer(room, limit)) ?? false),
       loadUntil: (position) =>
-        this.#call(async (room, shared) => shared.log(this.#log)?.loadUntil(room, position)),
-      jumpToLatest: () => this.#call((room, shared) => this.#jumpToLatest(room, shared)),
+        this.#load(async (room, shared) => shared.log(this.#log)?.loadUntil(room, position)),
+      jumpToLatest: () => this.#load((room, shared) => this.#jumpToLatest(room, shared)),
       retry: () => this.#shared?.retry(),
     };
     this.#first = {
@@ -189,20 +189,27 @@ export class RoomStore {
     } catch (error) {
       // The state shows that the client or the room was closed.
       if (shown && (error as ClientError).code !== 'CLOSED') shown.error = error as ClientError;
-      shared.notify();
       throw error;
     }
     if (!isOther) return;
     this.#releaseTimeline();
     this.#releaseTimeline = () => {};
     this.#log = latest;
-    shared.notify();
   }
 
   /** The list shows the failure. */
   #ignore<T>(call: Promise<T>): Promise<T> {
     call.catch(() => {});
     return call;
+  }
+
+  /** When the promise settles, the view has the loaded events or the error: the caller may scroll to them. */
+  async #load<T>(call: (room: Room, shared: SharedRoom) => Promise<T>): Promise<T> {
+    try {
+      return await this.#call(call);
+    } finally {
+      this.#shared?.notify();
+    }
   }
 
   get #isUsable(): boolean {

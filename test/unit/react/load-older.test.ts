@@ -78,13 +78,18 @@ test('a list has begun for a component when it has the last events that this com
 test('a page that cannot be loaded rejects and is shown as the error, until a page is loaded', async () => {
   const list = { key: '*', names: undefined, limit: 10, last: 0 };
   const store = new RoomStore(ClientRegistry.of(harness.client), 'lobby', {}, list);
-  store.subscribe(() => {});
+  let rendered = store.snapshot();
+  store.subscribe(() => {
+    rendered = store.snapshot();
+  });
   await turn();
   socket.answer('join', { position: 'p1' });
   const refused = failure(store.calls.loadOlder());
   await turn();
   socket.refuse('history', 'FORBIDDEN');
   expect(await refused).toMatchObject({ code: 'FORBIDDEN' });
+  // The component has rendered it when the caller goes on.
+  expect(rendered).toBe(store.snapshot());
   expect(store.snapshot()).toMatchObject({ state: 'joined', error: { code: 'FORBIDDEN' }, hasOlder: true });
   const loading = store.calls.loadOlder();
   await turn();
