@@ -57,7 +57,9 @@ const operation = fc.oneof(
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('retry' as const), component }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('send' as const), component }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('cut' as const) }) },
+  // The two that lead far: everything is answered, and events are missed while there is no connection.
+  { weight: 8, arbitrary: fc.record({ do: fc.constant('settle' as const) }) },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant('lose' as const), missed: fc.nat({ max: 12 }) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('renew token' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('close and connect' as const) }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('load older' as const), component }) },
@@ -183,8 +185,17 @@ test(
             // It jumps to the latest events.
             if (store) left.add(store);
             void store?.snapshot().send('message', ++count);
-          } else if (each.do === 'cut') connections.at(-1)?.end();
-          else if (each.do === 'renew token') harness.client.reconnect();
+          } else if (each.do === 'settle') {
+            for (let round = 0; round < 3; round++) {
+              harness.clock.advance(200);
+              await welcomeNewSockets();
+              connections.at(-1)?.step(1_000, 1_000);
+              await turn();
+            }
+          } else if (each.do === 'lose') {
+            connections.at(-1)?.end();
+            for (let n = 0; n < each.missed; n++) server.publish(ROOM, ++count);
+          } else if (each.do === 'renew token') harness.client.reconnect();
           else if (each.do === 'close and connect') {
             connections.at(-1)?.end();
             harness.client.close();
