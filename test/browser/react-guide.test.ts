@@ -26,29 +26,35 @@ Object.assign(globalThis, { client, seen, show() {} });
 createRoot(root).render(<RollcallProvider client={client}><Chat room="lobby" /></RollcallProvider>);
 `;
 
-test('the chat of the guide keeps a text that is sent during a lost connection, and sends it again on demand', async () => {
-  const fixture = await startFixture(19, 'embedded', 'production', readChat() + PAGE);
-  onTestFinished(() => fixture.end());
-  const alice = await ReactTab.open(fixture, 'alice');
-  const { tab } = alice;
-  await tab.getByText('1 here').waitFor();
-  const opened = deferred();
-  fixture.gate = opened.promise;
-  for (const socket of fixture.sockets.clients) socket.terminate();
-  await alice.until('the connection to break', ({ client }) => client.state !== 'open');
-  await tab.fill('input', 'an important text');
-  await tab.press('input', 'Enter');
-  expect(await tab.inputValue('input')).toBe('');
-  await tab.getByText('Not sent. Try again').waitFor();
-  expect(await tab.locator('li').textContent()).toContain('alice: an important text');
-  opened.resolve();
-  await alice.until('the connection', ({ client }) => client.state === 'open');
-  await tab.getByText('Not sent. Try again').click();
-  await tab.locator('li.received').waitFor();
-  const seen = await tab.evaluate<string[]>('globalThis.seen');
-  expect(seen.filter((shown) => shown !== '').slice(0, 2)).toEqual(['pending', 'failed']);
-  const kept = await waitFor(async () => (await fixture.rooms.history('lobby', { limit: 5 })).messages);
-  expect(kept.map(({ message }) => message.data)).toEqual([{ text: 'an important text' }]);
-  // Among them would be a promise that nobody handles.
-  expect(alice.problems).toEqual([]);
-});
+test.each([
+  [19, 'production'],
+  [18, 'development'],
+] as const)(
+  'on React %i (%s), the chat of the guide keeps a text that is sent during a lost connection, and sends it again on demand',
+  async (react, mode) => {
+    const fixture = await startFixture(react, 'embedded', mode, readChat() + PAGE);
+    onTestFinished(() => fixture.end());
+    const alice = await ReactTab.open(fixture, 'alice');
+    const { tab } = alice;
+    await tab.getByText('1 here').waitFor();
+    const opened = deferred();
+    fixture.gate = opened.promise;
+    for (const socket of fixture.sockets.clients) socket.terminate();
+    await alice.until('the connection to break', ({ client }) => client.state !== 'open');
+    await tab.fill('input', 'an important text');
+    await tab.press('input', 'Enter');
+    expect(await tab.inputValue('input')).toBe('');
+    await tab.getByText('Not sent. Try again').waitFor();
+    expect(await tab.locator('li').textContent()).toContain('alice: an important text');
+    opened.resolve();
+    await alice.until('the connection', ({ client }) => client.state === 'open');
+    await tab.getByText('Not sent. Try again').click();
+    await tab.locator('li.received').waitFor();
+    const seen = await tab.evaluate<string[]>('globalThis.seen');
+    expect(seen.filter((shown) => shown !== '').slice(0, 2)).toEqual(['pending', 'failed']);
+    const kept = await waitFor(async () => (await fixture.rooms.history('lobby', { limit: 5 })).messages);
+    expect(kept.map(({ message }) => message.data)).toEqual([{ text: 'an important text' }]);
+    // Among them would be a promise that nobody handles.
+    expect(alice.problems).toEqual([]);
+  },
+);
