@@ -68,12 +68,13 @@ async function bareClient(url, room) {
     new Promise((resolve, reject) => {
       const socket = new WebSocket(url, { perMessageDeflate: false });
       socket.on('error', reject);
-      socket.on('message', (data) => {
-        const frame = JSON.parse(data.toString());
+      // As in a browser, and as rollcall/client listens: `ws` creates an event for each message.
+      socket.addEventListener('message', ({ data }) => {
+        const frame = JSON.parse(String(data));
         if (frame.type === 'event') count();
         else if (frame.type === 'welcome') socket.send(JSON.stringify({ type: 'join', id: 1, room }));
         else if (frame.type === 'ok') resolve(socket);
-        else reject(new Error(data.toString()));
+        else reject(new Error(String(data)));
       });
     });
   let socket = await open();

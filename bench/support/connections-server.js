@@ -188,9 +188,9 @@ process.on('message', async (/** @type {ServerRequest} */ request) => {
     await Promise.all(sent);
   }
   if (request.do === 'memory') {
-    for (let turn = 0; turn < 3; turn++) {
+    for (let turn = 0; turn < 5; turn++) {
       globalThis.gc?.();
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      await new Promise((resolve) => setTimeout(resolve, 200));
     }
   }
   const { user, system } = process.cpuUsage();
