@@ -92,8 +92,9 @@ export async function commandsRun(control) {
 /** A port on which nothing listens. */
 export async function sparePort() {
   for (;;) {
-    // Below the range from which systems take the ports of outgoing connections.
-    const port = randomInt(20_000, 32_000);
+    // Below the range from which systems take the ports of outgoing connections, and below that of the tests: a test whose
+    // server has ended would flush this one.
+    const port = randomInt(6_400, 10_000);
     const probe = createServer();
     const free = await new Promise((resolve) => {
       probe.once('error', () => resolve(false));
