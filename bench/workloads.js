@@ -28,8 +28,9 @@ import { sumOf } from './support/messages.js';
  * @property {'publish' | 'presence'} [load] what the competitor receives: messages published by
  *   bench/support/publish-load.js, or changes of presence by a process of the same competitor
  * @property {boolean} [watch] the messages that the competitor publishes are counted
- * @property {(competitor: string) => string[]} commands all that a measured round needs. Any other ends the benchmark, because
- *   Redis's CPU time would include it
+ * @property {(competitor: string) => string[]} commands all that a measured round needs. Redis's CPU time would include any
+ *   other, so that the run warns about it
+ * @property {boolean} [fullOnly] not a part of `--quick`
  * @property {boolean} [contended] while busy processes compete for every core
  * @property {string} [subtract] a competitor that does only what the rounds of all have in common; its cost is subtracted
  * @property {(count: number, competitor: string) => Record<string, number>} expected the facts
@@ -42,11 +43,11 @@ const HISTORY = { size: 100, ttl: 600_000 };
 
 // Commands that rounds need, those of scripts included: see `Workload.commands`.
 
-/** Renewals and sweeps of rollcall's process, which may come in the round of another competitor. */
+/** Start, renewals and sweeps of rollcall's process, which may come in the round of another competitor. */
 // biome-ignore format: one list
 const leaseCommands = [
   'evalsha', 'eval', 'script|load', 'time', 'get', 'zadd', 'zscore', 'zrange', 'zrangebyscore', 'pexpire', 'hexists', 'sismember',
-  'sscan',
+  'sscan', 'subscribe',
 ];
 const historyCommands = ['evalsha', 'time', 'get', 'set', 'lindex', 'rpush', 'ltrim', 'pexpire', 'publish'];
 const idempotencyCommands = ['hget', 'hset', 'pexpireat'];
@@ -104,7 +105,7 @@ export const libraryNames = new Set(['graphql', 'yoga', 'mqemitter', 'colyseus',
 
 /**
  * @param {{ name: string, title: string, handlers?: number, channels?: number, count: number,
- *   quickCount: number, bytes?: number, raw?: boolean, contended?: boolean, setting?: object,
+ *   quickCount: number, bytes?: number, raw?: boolean, contended?: boolean, fullOnly?: boolean, setting?: object,
  *   competitors?: (library: Library) => string[], targets?: Target[] }} options
  * @returns {Workload}
  */
@@ -186,7 +187,8 @@ function lookup(users) {
       ),
     commands: withLease(lookupCommands),
     setting: { users },
-    count: 100_000,
+    fullOnly: users === 10_000,
+    count: 50_000,
     quickCount: 20_000,
     expected: (looked) => ({ online: looked }),
     targets: [
@@ -213,7 +215,8 @@ function publishHistory(channels) {
     commands: (competitor) => (competitor === 'rollcall' ? historyCommands : handwrittenHistoryCommands),
     ownChannels: true,
     count: channels === 100 ? 30_000 : 20_000,
-    quickCount: channels === 100 ? 10_000 : 5_000,
+    quickCount: 10_000,
+    fullOnly: channels !== 100,
     expected: (messages) => ({ published: messages }),
     targets: [
       { side: 'client', against: 'handwrittenScript', atMost: 0.8 },
@@ -242,7 +245,7 @@ function lookupAgain(changed, targets) {
       ...(changed === 0 ? [] : ['hgetall', ...(presenceCommands['rollcall'] ?? [])]),
     ],
     ...(changed === 0 ? {} : { subtract: 'changes' }),
-    count: 100_000,
+    count: 50_000,
     quickCount: 20_000,
     expected: (looked) => ({ online: looked }),
     targets,
@@ -275,6 +278,7 @@ export const workloads = [
     handlers: 1_000,
     competitors: () => ['client'],
     contended: true,
+    fullOnly: true,
     count: 5_000,
     quickCount: 2_000,
     targets: [{ side: 'client', against: 'client', atMost: 1.05 }],

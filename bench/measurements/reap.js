@@ -15,7 +15,7 @@ export const reap = {
   name: 'reap',
   title: 'reaping a dead node',
   async run({ server, libraries, quick, progress }) {
-    const [sockets, runs] = quick ? [10_000, 1] : [50_000, 3];
+    const [sockets, runs] = quick ? [10_000, 1] : [50_000, 2];
     const findings = [];
     for (const library of libraries) {
       const times = [];

@@ -21,7 +21,7 @@ export const recovery = {
   name: 'recovery',
   title: 'recovery of missed messages',
   async run({ server, libraries, quick, progress }) {
-    const runs = quick ? 1 : 5;
+    const runs = quick ? 1 : 3;
     const findings = [];
     for (const library of libraries) {
       progress(library);
@@ -147,7 +147,7 @@ async function once({ control, port }, library) {
 }
 
 /** Milliseconds in which all subscriptions come back. */
-const WINDOW_MS = 1_500;
+const WINDOW_MS = 1_000;
 
 /**
  * CPU time of Redis, in µs per channel, for subscriptions that come back after a lost connection: SUBSCRIBE, and the positions. What

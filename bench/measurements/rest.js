@@ -15,7 +15,7 @@ export const rest = {
   async run({ server, libraries, quick, progress }) {
     // A second server, so that both processes are measured during the same time.
     const other = await startRedis();
-    const settings = quick ? { lease: 3_000, seconds: 8 } : { lease: 30_000, seconds: 60 };
+    const settings = quick ? { lease: 3_000, seconds: 8 } : { lease: 30_000, seconds: 45 };
     const competitors = [new Competitor('rollcall'), new Competitor('rollcall')];
     try {
       await server.control.flushall();

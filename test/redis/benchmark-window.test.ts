@@ -24,7 +24,9 @@ async function run(change: string): Promise<string> {
           const expected = () => ({ online, ...(workload.watch ? { seen: users } : {}) });
           const small = { ...workload, setting: { ...workload.setting, users }, expected };
           (${change})(small);
-          await compare(server, small, library, { rounds: 1, warmUps: 1, count: users });
+          await compare(server, small, library, { rounds: 1, warmUps: 1, count: users }, (text) => {
+            throw new Error(text);
+          });
         }
       }
       console.log('');
