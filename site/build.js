@@ -41,7 +41,8 @@ async function stageGuides() {
     `# Decisions\n\nWhy rollcall is built as it is: context, choice and price.\n\n${decisions.sort().join('\n')}\n`,
   );
   await cp(join(root, 'docs/benchmarks'), join(staging, 'benchmarks'), { recursive: true });
-  await cp(join(root, 'docs/architecture.svg'), join(staging, 'architecture.svg'));
+  for (const name of ['architecture.svg', 'recovery.svg'])
+    await cp(join(root, 'docs', name), join(staging, name));
 }
 
 /** Writes a page for each export, with the checks that `typedoc` itself makes. */
