@@ -116,7 +116,7 @@ function Charts({ byNode, front }) {
     <div id="charts">
       <Chart title="Online users" now={now} lines={lines(level, 'users')} />
       <Chart title="Connects per second" now={now} lines={lines(rate, 'connects')} />
-      <Chart title="Reconnects per second" now={now} lines={lines(rate, 'reconnects')} />
+      <Chart title="Reconnects" now={now} lines={lines(rate, 'reconnects')} />
       <Chart title="Messages per second" now={now} lines={lines(rate, 'messages')} />
     </div>
   );
