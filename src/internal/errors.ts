@@ -47,6 +47,20 @@ export class InvalidArgumentError extends RollcallError {
   }
 }
 
+/** A symbol of the registry: the same in all copies of the package. */
+const CLIENT_DATA = Symbol.for('rollcall.clientData');
+
+/** Marks an error that data of a client has caused, so that its reply may name the fault. Returns the error. */
+export function markAsClientFault<E>(error: E): E {
+  if (error instanceof InvalidArgumentError) Object.defineProperty(error, CLIENT_DATA, { value: true });
+  return error;
+}
+
+/** Whether {@link markAsClientFault} has marked the error. */
+export function isClientFault(error: unknown): boolean {
+  return error instanceof Error && CLIENT_DATA in error;
+}
+
 /** The service was closed before or during the call. */
 export class ClosedError extends RollcallError {
   override readonly name = 'ClosedError';

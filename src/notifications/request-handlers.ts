@@ -1,6 +1,6 @@
 import type { Position } from '../history/position.js';
 import type { Json } from '../internal/codec.js';
-import { InvalidArgumentError } from '../internal/errors.js';
+import { InvalidArgumentError, markAsClientFault } from '../internal/errors.js';
 import type {
   AcknowledgeOptions,
   AcknowledgeResult,
@@ -43,7 +43,7 @@ const MAX_LIMIT = 100;
 
 export function createRequestHandlers(service: NotificationQueries): NotificationRequestHandlers {
   return Object.freeze({
-    'notifications.list': async ({ userId }, data) => {
+    'notifications.list': blamingClient(async ({ userId }, data) => {
       const { before, limit } = assertObject(data ?? {});
       if (typeof limit === 'number' && limit > MAX_LIMIT) {
         throw new InvalidArgumentError('limit', `must be at most ${MAX_LIMIT}`);
@@ -60,15 +60,26 @@ export function createRequestHandlers(service: NotificationQueries): Notificatio
         more,
         readUpTo,
       };
-    },
+    }),
     'notifications.unread': async ({ userId }) => toUnreadReply(await service.unread(userId)),
-    'notifications.acknowledge': async ({ userId, id: socketId }, data) => {
+    'notifications.acknowledge': blamingClient(async ({ userId, id: socketId }, data) => {
       const { id } = assertObject(data);
       const except = socketId === undefined ? {} : { except: socketId };
       const { readUpTo } = await service.acknowledge(userId, id as Position, except);
       return { readUpTo };
-    },
+    }),
   });
+}
+
+/** What is invalid comes from the client: servers of connections answer `INVALID` and report nothing. */
+function blamingClient(handler: NotificationRequestHandler): NotificationRequestHandler {
+  return async (socket, data) => {
+    try {
+      return await handler(socket, data);
+    } catch (error) {
+      throw markAsClientFault(error);
+    }
+  };
 }
 
 function assertObject(data: unknown): { readonly [name: string]: unknown } {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Json } from '../internal/codec.js';
 import { isThenable, messageOf } from '../internal/diagnostics.js';
-import { HandlerError, isRollcallError } from '../internal/errors.js';
+import { HandlerError, isClientFault, isRollcallError } from '../internal/errors.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import type {
   ClientFrame,
@@ -359,10 +359,12 @@ async function handleApplicationRequest<User extends ConnectionIdentity>(
   }
 }
 
-/** The client cannot correct arguments of the application. */
+/** The client cannot correct arguments of the application, but its own data. */
 function rethrowAsHandlerError(error: unknown): never {
   const own =
-    isRollcallError(error) && (error.code === 'ERR_INVALID_ARGUMENT' || error.code === 'ERR_SCHEMA');
+    isRollcallError(error) &&
+    !isClientFault(error) &&
+    (error.code === 'ERR_INVALID_ARGUMENT' || error.code === 'ERR_SCHEMA');
   throw own ? new HandlerError(messageOf(error), { cause: error }) : error;
 }
 

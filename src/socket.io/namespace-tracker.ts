@@ -31,6 +31,9 @@ interface RecoverableSocket {
   readonly timer: Timer;
 }
 
+/** Namespaces with an open tracker: two would send each change to a client twice. */
+const TRACKED = new WeakSet<object>();
+
 /** Tracks sockets from `connection` until they can no longer be recovered. */
 export class NamespaceTracker<S extends SocketLike> {
   readonly channels: ChannelRelay;
@@ -72,8 +75,16 @@ export class NamespaceTracker<S extends SocketLike> {
     ]);
   }
 
-  /** Also sockets that are connected already. */
+  /**
+   * Also sockets that are connected already.
+   *
+   * @throws {@link InvalidArgumentError} if the namespace has an open tracker.
+   */
   start(): void {
+    if (TRACKED.has(this.#namespace)) {
+      throw new InvalidArgumentError('io', 'has a tracker already: call trackPresence once per namespace');
+    }
+    TRACKED.add(this.#namespace);
     // Before the application's own handlers, so that they can watch and subscribe.
     this.#namespace.prependListener('connection', this.#onConnection);
     for (const socket of this.#namespace.sockets.values()) this.#onConnection(socket);
@@ -140,6 +151,7 @@ export class NamespaceTracker<S extends SocketLike> {
 
   async #close(handoff: boolean): Promise<void> {
     this.#namespace.off('connection', this.#onConnection);
+    TRACKED.delete(this.#namespace);
     const registrations: SocketRegistration[] = [];
     for (const socketId of [...this.#recovering.keys()]) {
       const recoverable = this.#takeRecoverable(socketId);

@@ -1,5 +1,6 @@
-import type { RoomService } from 'rollcall';
+import { InvalidArgumentError, type RoomService } from 'rollcall';
 import { expect, test } from 'vitest';
+import { createRequestHandlers } from '../../../src/notifications/request-handlers.js';
 import type { ConnectionPeer } from '../../../src/server/connection-peer.js';
 import type { ConnectionHandlerOptions, ConnectionIdentity } from '../../../src/server/options.js';
 import { plainEncoder } from '../../../src/server/peer-adapter.js';
@@ -234,5 +235,28 @@ test('a limiter that throws synchronously lets frames pass', async () => {
   receive({ type: 'ping' });
   await turn();
   expect(socket.sent).toMatchObject([{ type: 'error', code: 'INTERNAL' }]);
+  expect(reported).toHaveLength(1);
+});
+
+test('invalid data of a client gets INVALID from the requests of notifications; an invalid argument of the application is INTERNAL', async () => {
+  const refuse = () => Promise.reject(new InvalidArgumentError('id', 'must be a position'));
+  const { receive, begin, socket, reported } = fixture({
+    requests: {
+      ...createRequestHandlers({ list: refuse, unread: refuse, acknowledge: refuse }),
+      own: refuse,
+    },
+  });
+  begin();
+  receive({ type: 'request', id: 1, method: 'notifications.acknowledge', data: { id: 'x' } });
+  receive({ type: 'request', id: 2, method: 'notifications.list', data: { limit: 101 } });
+  await turn();
+  expect(socket.sent).toMatchObject([
+    { id: 1, code: 'INVALID', message: 'id: must be a position' },
+    { id: 2, code: 'INVALID', message: 'limit: must be at most 100' },
+  ]);
+  expect(reported).toEqual([]);
+  receive({ type: 'request', id: 3, method: 'own' });
+  await turn();
+  expect(socket.sent.at(-1)).toMatchObject({ id: 3, code: 'INTERNAL' });
   expect(reported).toHaveLength(1);
 });

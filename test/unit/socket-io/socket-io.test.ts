@@ -209,6 +209,15 @@ function track(options: Partial<TrackPresenceOptions<FakeSocket>> = {}): Presenc
   });
 }
 
+test('a namespace has one tracker at a time, because two would send each change twice', async () => {
+  const first = track();
+  expect(() => track()).toThrow(/^io: has a tracker already/);
+  const socket = space.connect('s', { user: 'ann' });
+  await socket.ask('presence:watch', ['bob']);
+  await first.close();
+  await track().close();
+});
+
 describe('identifying a socket', () => {
   test.each<[string, object, string[]]>([
     ['a string', { user: 'ann' }, ['set ann s online']],
@@ -1303,7 +1312,7 @@ test('a revocation has an id, users to watch, and a pubsub to tell the other ser
     await expect(call, JSON.stringify(options)?.slice(0, 50)).rejects.toThrow(InvalidArgumentError);
   }
   await tracker.revoke('ann', { watch: ['bob'] });
-  await expect(track().revoke('ann', { watch: ['bob'] })).rejects.toThrow(UnsupportedError);
   await tracker.close();
   await expect(tracker.revoke('ann', { watch: ['bob'] })).rejects.toThrow(ClosedError);
+  await expect(track().revoke('ann', { watch: ['bob'] })).rejects.toThrow(UnsupportedError);
 });
