@@ -101,6 +101,22 @@ export function encodeJson(argument: string, value: unknown): string {
   return text;
 }
 
+/**
+ * Tests a value that is encoded within another one. Nested values are not tested.
+ *
+ * @throws {@link InvalidArgumentError} if JSON.stringify would omit `value`, or encode it as an empty object or as a list of bytes.
+ */
+export function assertJson(argument: string, value: unknown): void {
+  if (typeof value === 'object' && value !== null) {
+    if (bytesOf(value) !== undefined) {
+      throw new InvalidArgumentError(argument, 'is bytes, which have no JSON form');
+    }
+    // Most values are plain, and are encoded only once.
+    if (!EMPTY_IN_JSON.test(Object.prototype.toString.call(value))) return;
+  }
+  encodeJson(argument, value);
+}
+
 const EMPTY_IN_JSON = /^\[object (Map|Set|WeakMap|WeakSet|Promise|RegExp|Error)\]$/;
 
 /** Returns what would be lost; undefined if nothing. Does not test nested values. */

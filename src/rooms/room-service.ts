@@ -1,7 +1,7 @@
 import { resolveHistoryOptions } from '../history/options.js';
 import { assertPosition } from '../history/position.js';
 import { clockOption } from '../internal/clock.js';
-import { type Json, jsonCodec } from '../internal/codec.js';
+import { assertJson, type Json, jsonCodec } from '../internal/codec.js';
 import { assertErrorListener, ErrorReporter } from '../internal/diagnostics.js';
 import { ClosedError, DecodeError, InvalidArgumentError } from '../internal/errors.js';
 import {
@@ -449,10 +449,7 @@ export class RoomService {
         'must not begin with "$", which rollcall uses for its own events',
       );
     if (from !== undefined) assertName('from', from);
-    // JSON.stringify silently omits these.
-    if (typeof data === 'function' || typeof data === 'symbol') {
-      throw new InvalidArgumentError('data', `must be JSON, not a ${typeof data}`);
-    }
+    assertJson('data', data);
     const message: RoomEvent = {
       // The socket's client may receive the message on a later connection.
       ...toExceptField(this.#sockets.get(except ?? '')?.clientId ?? except),

@@ -346,7 +346,27 @@ test('every common mistake is rejected with its cause', async () => {
     [
       'broadcast undefined fn',
       () => (r.rooms.broadcast as Untyped)('lobby', 'e', () => {}),
-      'data: must be JSON, not a function',
+      'data: cannot be encoded as JSON: a function has no JSON form',
+    ],
+    [
+      'broadcast Map',
+      () => r.rooms.broadcast('lobby', 'e', any(new Map([[1, 2]]))),
+      'data: cannot be encoded as JSON: a Map has no JSON form',
+    ],
+    [
+      'sendToUser Promise',
+      () => r.rooms.sendToUser('ann', 'e', any(Promise.resolve(1))),
+      'data: cannot be encoded as JSON: a Promise (await it) has no JSON form',
+    ],
+    [
+      'sendToUser NaN',
+      () => r.rooms.sendToUser('ann', 'e', Number.NaN),
+      'data: cannot be encoded as JSON: NaN has no JSON form',
+    ],
+    [
+      'broadcast Buffer',
+      () => r.rooms.broadcast('lobby', 'e', any(Buffer.from('x'))),
+      'data: is bytes, which have no JSON form',
     ],
     [
       'join since+last',
