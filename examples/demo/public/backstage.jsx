@@ -65,8 +65,8 @@ function Faults({ front: { freeze, lease } }) {
   const [isFrozen, setIsFrozen] = useState(false);
   const title = `${freeze} for ${FREEZE / 1_000} s`;
 
-  function freezeRedis() {
-    void command('/redis/freeze', { ms: FREEZE });
+  async function freezeRedis() {
+    if (!(await command('/redis/freeze', { ms: FREEZE }))) return;
     setIsFrozen(true);
     note('bad', `${title}: messages wait, and no user goes offline`);
     setTimeout(() => {

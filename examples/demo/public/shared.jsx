@@ -81,5 +81,5 @@ export async function post(path, body = {}) {
   return result;
 }
 
-/** As `post`, for a button: a failure is shown. */
+/** As `post`, for a button: a failure is shown, and resolves with undefined. */
 export const command = (path, body) => post(path, body).catch((error) => toast(error.message));
