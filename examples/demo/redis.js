@@ -32,9 +32,13 @@ function createFor(url) {
     }),
     ...(tls && { socket: { tls: true } }),
   };
-  const addresses = nodes.map(({ hostname, port }) => ({ host: hostname, port: Number(port) }));
+  const defaultPort = kind === 'cluster' ? 6_379 : 26_379;
+  const addresses = nodes.map(({ hostname, port }) => ({
+    host: hostname,
+    port: Number(port) || defaultPort,
+  }));
   return kind === 'sentinel'
-    ? createSentinel({ name, sentinelRootNodes: addresses, nodeClientOptions: options })
+    ? createSentinel({ name: name || 'mymaster', sentinelRootNodes: addresses, nodeClientOptions: options })
     : createCluster({ rootNodes: addresses.map((socket) => ({ socket })), defaults: options });
 }
 

@@ -21,14 +21,13 @@ export function usePeople(room, self) {
   /** The status of this device, and that of all devices of this user: null for that of each. */
   const [device, setDevice] = useState('online');
   const [{ people, own }, setDetails] = useState({ people: {}, own: null });
-  const key = users.join();
   // biome-ignore lint/correctness/useExhaustiveDependencies: devices may change together with a presence or a member.
   useEffect(() => {
     if (connection !== 'open') return;
-    const request = () => client.request('people', key.split(',').slice(0, 100)).then(setDetails, () => {});
+    const request = () => client.request('people', users.slice(0, 100)).then(setDetails, () => {});
     const timer = setTimeout(request, REQUEST_DELAY);
     return () => clearTimeout(timer);
-  }, [client, connection, key, view.members, presences]);
+  }, [client, connection, view.members, presences]);
 
   async function setStatus(value) {
     const [status, duration] = { timed: ['busy', MINUTE], invisible: ['invisible'] }[value] ?? [null];

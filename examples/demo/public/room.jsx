@@ -173,9 +173,7 @@ export function Composer({ name, counter, text, onCount }) {
   return (
     <>
       <p id="typing" className="quiet">
-        {count > 3
-          ? 'Several people are typing'
-          : count > 0 && `${list(typingUsers)} ${count === 1 ? 'is' : 'are'} typing`}
+        {count > 0 && `${list(typingUsers)} ${count === 1 ? 'is' : 'are'} typing`}
       </p>
       <form id="composer" className="row" onSubmit={submit}>
         <textarea
