@@ -105,7 +105,7 @@ const scenarios = [
     spread: 1,
     size: 2_048,
     deflate: true,
-    targets: [{ side: 'server', against: 'socket.io', atMost: 0.6 }],
+    targets: [{ side: 'server', against: 'socket.io', atMost: 0.22 }],
   },
   {
     title: 'a message of 150 B to each of 100 rooms of 4 connections',

@@ -33,7 +33,7 @@ export const memory = {
       },
       finding('… per member of a room of 10,000', 160, await bytesPerMember(context)),
       finding('… per room of one member', undefined, await bytesPerRoom(context)),
-      finding('… per channel with a history of one message of 150 B', 1_100, await bytesPerChannel(context)),
+      finding('… per channel with a history of one message of 150 B', 760, await bytesPerChannel(context)),
       finding(
         '… per notification of 150 B to a user who is away',
         2_048,

@@ -2,7 +2,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { competitorNames, workloads } from '../workloads.js';
 import { bars } from './plot.js';
-import { judge, nameOf, targetTable, workloadTable } from './report.js';
+import { digits, judge, nameOf, table, targetTable, workloadTable } from './report.js';
 
 /** @typedef {import('./report.js').Result} Result */
 /** @typedef {import('../measurements/measurement.js').Finding} Finding */
@@ -80,4 +80,47 @@ export function writeResults({ about, results, findings }) {
     return `### ${title[0]?.toUpperCase()}${title.slice(1)}\n\n![${alt}](${plot})\n\n${workloadTable(results, name)}`;
   });
   writeSection('results', parts.join('\n\n'));
+  writeSection('measured', `${about}\n\n${sizingTables(results, findings)}`, SIZING);
+}
+
+/** The workloads whose costs docs/sizing.md shows. */
+const SIZED = [
+  'presence',
+  'storm',
+  'leave',
+  'lookup-100',
+  'lookup-1000',
+  'publish',
+  'publish-history',
+  'notify',
+];
+
+/**
+ * The figures behind docs/sizing.md: memory of Redis, and the cost of operations.
+ *
+ * @param {Result[]} results
+ * @param {(Finding & { measure?: string })[]} findings
+ */
+function sizingTables(results, findings) {
+  const memory = findings
+    .filter(({ measure }) => measure === 'memory')
+    .map(({ what, measured }) => [what, measured]);
+  const costs = results
+    .filter(({ workload }) => SIZED.includes(workload))
+    .map(({ workload: name, library, competitors }) => {
+      const workload = workloads.find((each) => each.name === name);
+      const cost = competitors.find(({ competitor }) => competitor === 'rollcall')?.cost;
+      if (workload === undefined || cost === undefined) throw new Error(`no result of ${name}`);
+      const client = library === 'node-redis' ? '`redis`' : '`ioredis`';
+      return [
+        `${workload.title}, per ${workload.unit}`,
+        client,
+        digits(cost.redis.median),
+        digits(cost.client.median),
+      ];
+    });
+  return [
+    table(['memory of Redis', 'measured'], memory, ['---', '--:']),
+    table(['cost', 'client', 'µs in Redis', 'µs in the process'], costs, ['---', '---', '--:', '--:']),
+  ].join('\n\n');
 }
