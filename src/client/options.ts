@@ -54,7 +54,7 @@ export interface ClientSettings extends TimerSettings {
   readonly overflow: 'reject' | 'drop-oldest' | undefined;
 }
 
-export function resolveSettings(options: ConnectOptions): ClientSettings {
+export function resolveSettings(options: Partial<ConnectOptions> = {}): ClientSettings {
   const { url, timeout = 10_000, backoff = {}, queue = {}, clock = systemClock } = options;
   const { WebSocket = platform.WebSocket, random = Math.random } = options;
   const { first = 500, max = 30_000 } = backoff;

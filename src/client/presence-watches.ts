@@ -40,7 +40,7 @@ export function createPresenceWatches(socket: ReconnectingSocket) {
         },
       };
       const update = (change: 'add' | 'delete', list: Iterable<string>) => {
-        assertValid(typeof list !== 'string', 'users: not a list');
+        assertValid(typeof list === 'object', 'users: not a list');
         for (const user of list) users[change](user);
         snapshot = undefined;
         reconcile();

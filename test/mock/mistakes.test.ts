@@ -486,6 +486,7 @@ test('every common mistake is rejected with its cause', async () => {
       () => (trackPresence as Untyped)({}, { presence: r.presence }),
       'io: must be a Server or Namespace of Socket.IO 4',
     ],
+    ['connect()', () => (connect as Untyped)(), 'url: not a string or function'],
     ['connect {}', () => connect({} as never), 'url: not a string or function'],
     [
       'connect no WebSocket',
@@ -515,6 +516,18 @@ test('every common mistake is rejected with its cause', async () => {
         const c = connect({ url: 'ws://127.0.0.1:1', WebSocket });
         try {
           return c.watch('bob');
+        } finally {
+          c.close();
+        }
+      },
+      'users: not a list',
+    ],
+    [
+      'watch nothing',
+      () => {
+        const c = connect({ url: 'ws://127.0.0.1:1', WebSocket });
+        try {
+          return (c.watch as Untyped)();
         } finally {
           c.close();
         }
