@@ -45,16 +45,15 @@ export function createPresenceWatches(socket: ReconnectingSocket) {
         snapshot = undefined;
         reconcile();
       };
-      const add = (list: Iterable<string>) => update('add', list);
       if (handler) on('', handler);
       watches.add(watch);
-      add(list);
+      update('add', list);
       return {
         current() {
           snapshot ??= new Map([...presences].filter(([user]) => users.has(user)));
           return snapshot;
         },
-        add,
+        add: (list) => update('add', list),
         remove: (list) => update('delete', list),
         close() {
           clear();

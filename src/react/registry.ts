@@ -36,22 +36,21 @@ export class ClientRegistry {
   load(id: string, subscribe: (listener: () => void) => () => void, isSettled: () => boolean): Promise<void> {
     const known = this.#loads.get(id);
     if (known) return known;
+    let settled = false;
     const loading = new Promise<void>((resolve) => {
       let release = (): void => {};
-      let settled = false;
       const check = () => {
         if (settled || !isSettled()) return;
         settled = true;
+        // A later component that suspends needs a promise that is not resolved.
+        this.#loads.delete(id);
         resolve();
-        setTimeout(() => {
-          this.#loads.delete(id);
-          release();
-        }, MOUNT_TIMEOUT);
+        setTimeout(() => release(), MOUNT_TIMEOUT);
       };
       release = subscribe(check);
       check();
     });
-    this.#loads.set(id, loading);
+    if (!settled) this.#loads.set(id, loading);
     return loading;
   }
 

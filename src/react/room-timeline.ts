@@ -55,6 +55,7 @@ export class RoomTimeline {
   /** The list has begun with `#last` events, or all there were. */
   #filled = false;
   #filling: Promise<void> | undefined;
+  #isAttached = false;
   readonly #retryTimer = new RetryTimer();
   /** Events that were loaded; not counted towards the limit. */
   #fetched = 0;
@@ -124,15 +125,16 @@ export class RoomTimeline {
 
   /** Newer events may exist. */
   get hasNewer(): boolean {
-    return this.#detached && this.#filled;
+    return this.#detached && this.#newest !== undefined;
   }
 
   /** Older events may exist. */
   hasOlder({ position }: Room): boolean {
-    return !this.#exhausted && (this.#around === undefined ? position !== undefined : this.#filled);
+    return !this.#exhausted && (this.#around === undefined ? position : this.#oldest) !== undefined;
   }
 
   attach(room: Room): () => void {
+    this.#isAttached = true;
     const begin = () => {
       if (room.state === 'joined' && this.events.length === 0 && hasNoHistory(room)) this.#exhausted = true;
       void this.#keepFilling(room);
@@ -145,6 +147,7 @@ export class RoomTimeline {
       room.onDiscontinuity((discontinuity) => this.addGap(discontinuity)),
     ];
     return () => {
+      this.#isAttached = false;
       this.#retryTimer.cancel();
       for (const stop of stops) stop();
     };
@@ -157,8 +160,8 @@ export class RoomTimeline {
       await this.fill(room);
       this.#retryTimer.reset();
     } catch (error) {
-      // The state already shows it.
-      if (room.state === 'refused' || room.state === 'left') return;
+      // The state already shows it, or nobody sees the list.
+      if (room.state === 'refused' || room.state === 'left' || !this.#isAttached) return;
       const { code } = error as ClientError;
       // It was the read of an earlier room, before the client was closed and connected again.
       if (code === 'CLOSED') return this.#keepFilling(room);

@@ -21,6 +21,7 @@ import {
   useConnection,
   useErrorListener,
   useEventStream,
+  useMember,
   useNotifications,
   usePresence,
   useRollcall,
@@ -42,6 +43,7 @@ export type Part = { readonly id: string; readonly inside?: readonly Part[] } & 
   | { readonly hook: 'room'; readonly room: string | null; readonly options?: UseRoomOptions }
   | { readonly hook: 'parent'; readonly room: string; readonly message: number }
   | { readonly hook: 'count'; readonly room: string }
+  | { readonly hook: 'member'; readonly room: string; readonly user: string }
   | { readonly hook: 'suspense'; readonly room: string; readonly options?: UseRoomOptions }
   | { readonly hook: 'suspense notifications' }
   | { readonly hook: 'unread'; readonly room: string; readonly options?: UseUnreadOptions }
@@ -112,6 +114,7 @@ const hooks = {
     useSeen(id, useRoom(room, { ...options, events }));
   },
   count: ({ id, room }: Hook<'count'>) => useSeen(id, useRoomCount(room)),
+  member: ({ id, room, user }: Hook<'member'>) => useSeen(id, useMember(room, user)),
   suspense: ({ id, room, options }: Hook<'suspense'>) => useSeen(id, useSuspenseRoom(room, options)),
   'suspense notifications': ({ id }: Hook<'suspense notifications'>) =>
     useSeen(id, useSuspenseNotifications()),

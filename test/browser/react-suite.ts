@@ -190,7 +190,24 @@ export function testHooks(react: ReactVersion): void {
         { id: 'a', hook: 'room', room, options: { members: true } },
       );
       await alice.until('the list', (page) => (page.views.get('a') as RoomView).members.size === 2);
+      await alice.show({ id: 'n', hook: 'count', room }, { id: 'm', hook: 'member', room, user: 'bob' });
+      const isMember = (expected: string) =>
+        alice.until(
+          `bob: ${expected}`,
+          ({ views }, expected) => JSON.stringify(views.get('m') ?? null) === expected || views.get('m'),
+          expected,
+        );
+      await isMember('{"user":"bob","info":null,"sockets":1}');
+      const changes = await alice.see((page) => page.changes.get('m'));
+      const carol = connect({ url: `${fixture.url}/?user=carol`, WebSocket });
+      bobs.push(carol);
+      await carol.join(room).ready;
+      await alice.until('carol', (page) => page.views.get('n') === 3 || page.views.get('n'));
+      // Other members are no change of this one.
+      expect(await alice.see((page) => page.changes.get('m'))).toBe(changes);
+      carol.close();
       bob.close();
+      await isMember('null');
       await alice.until('bob to leave', (page) => page.views.get('n') === 1 || page.views.get('n'));
     });
   });
@@ -341,6 +358,17 @@ export function testHooks(react: ReactVersion): void {
       await alice.show({ id: 'a', hook: 'room', room: null });
       await stateOf('a', 'idle');
       await emptied(other);
+      const enable = (enabled: boolean) => alice.show({ id: 'a', hook: 'room', room, options: { enabled } });
+      await enable(true);
+      await stateOf('a', 'joined');
+      await enable(false);
+      await stateOf('a', 'idle');
+      await lists('a', []);
+      await emptied(room);
+      const refused = await alice.see(({ views }) =>
+        (views.get('a') as RoomView).send('message', 1).catch(({ code }) => code),
+      );
+      expect(refused).toBe('CLOSED');
     });
 
     test('after a lost connection the missed messages arrive, and unchanged members are the same object', async () => {
