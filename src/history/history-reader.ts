@@ -1,5 +1,6 @@
 import { runWithoutAsyncContext } from '../internal/async-context.js';
-import { backoff, type Clock, sleep, withTimeout } from '../internal/clock.js';
+import { backoff, type Clock, sleep } from '../internal/clock.js';
+import { DeadlineQueue } from '../internal/deadlines.js';
 import { CommandError, ConfigurationError, ConnectionError, TimeoutError } from '../internal/errors.js';
 import type { SharedClient } from '../redis/client-handle.js';
 import type { Command, Payload, Reply, ScriptCall } from '../redis/driver.js';
@@ -51,10 +52,12 @@ interface PendingRead {
 
 /** Default of `maxBytes`. */
 const MAX_PAGE_BYTES = 262_144;
-/** Channels per round trip; all pages must fit in memory. */
+/** Channels per call of the script. */
 const BATCH = 64;
-/** From this many channels on, their last positions are read first, by one MGET. */
-const MIN_POSITIONS = 8;
+/** In bytes: the pages of a call must fit in memory, and must not block Redis. Channels beyond are read by the next call. */
+const MAX_BATCH_BYTES = 1_048_576;
+/** Fewer channels are one call of the script. From this many on, their last positions are read first, by one MGET. */
+const MIN_POSITIONS = BATCH + 1;
 /** Keys per MGET. */
 const MAX_POSITIONS = 1_000;
 /** The server can answer later. */
@@ -69,11 +72,11 @@ export interface RetryingReader {
   readWithRetry(request: ReadRequest, abandoned: () => boolean): Promise<Page<StoredMessage>>;
 }
 
-/** Reads requested in one tick share a round trip. */
+/** Reads requested in one turn of the event loop share a round trip and, except on a Cluster, a call of the script. */
 export class HistoryReader implements RetryingReader {
   readonly #client: SharedClient;
   readonly #clock: Clock;
-  readonly #timeout: number;
+  readonly #deadlines: DeadlineQueue;
   /** Known once read; on a Cluster each slot has its own. */
   #server: HistoryServer | undefined;
   /** A reply from an earlier connection is not valid for this one. */
@@ -87,7 +90,7 @@ export class HistoryReader implements RetryingReader {
   constructor(client: SharedClient, clock: Clock, timeout = 5_000) {
     this.#client = client;
     this.#clock = clock;
-    this.#timeout = timeout;
+    this.#deadlines = new DeadlineQueue(clock, timeout);
     this.#masters = new ClusterMasters(client, clock);
     client.listen({
       connection: () => {
@@ -118,7 +121,8 @@ export class HistoryReader implements RetryingReader {
           if (reads.length > 0) void this.#send(reads, mode === 'binary');
         }
       };
-      runWithoutAsyncContext(() => process.nextTick(flush));
+      // At the end of the turn: each connection whose data arrives in it has ticks of its own.
+      runWithoutAsyncContext(() => setImmediate(flush));
     });
   }
 
@@ -129,12 +133,11 @@ export class HistoryReader implements RetryingReader {
   async readWithRetry(request: ReadRequest, abandoned: () => boolean): Promise<Page<StoredMessage>> {
     let unanswered = 0;
     for (let attempt = 0; ; attempt++) {
-      await this.#whenReady();
+      if (!this.#client.ready || this.#client.closed) await this.#whenReady();
       if (abandoned() || this.#client.closed)
         throw new ConnectionError('the read of the history was abandoned');
       try {
-        const onTimeout = () => new TimeoutError(`history was not read within ${this.#timeout} ms`);
-        return await withTimeout(this.#clock, this.#timeout, this.#readAndIdentify(request), onTimeout);
+        return await this.#withDeadline(this.#readAndIdentify(request));
       } catch (cause) {
         const error = toRollcallError(cause);
         const permanent =
@@ -145,6 +148,16 @@ export class HistoryReader implements RetryingReader {
       }
       await sleep(this.#clock, backoff(this.#clock, attempt, FIRST_RETRY_DELAY, MAX_RETRY_DELAY));
     }
+  }
+
+  #withDeadline<T>(work: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const { timeout } = this.#deadlines;
+      const deadline = this.#deadlines.start(() =>
+        reject(new TimeoutError(`history was not read within ${timeout} ms`)),
+      );
+      work.then(resolve, reject).finally(() => deadline.done());
+    });
   }
 
   /** On a Cluster, also distinguishes a moved slot from a failover. */
@@ -172,25 +185,58 @@ export class HistoryReader implements RetryingReader {
   }
 
   async #send(all: readonly PendingRead[], binary: boolean): Promise<void> {
-    const reads = await this.#completeUnchanged(all, binary);
-    for (let at = 0; at < reads.length; at += BATCH) {
-      const batch = reads.slice(at, at + BATCH);
-      const connection = this.#connection;
-      try {
-        const identifying = this.#identifyingReads(batch);
-        const calls = batch.map((read) => toScriptCall(read.request, identifying.has(read)));
-        const replies = await this.#client.execute(calls, { buffers: binary });
-        const pages = batch.map((read, place) =>
-          parseReply(read.request, replies[place], identifying.has(read)),
-        );
-        const server = this.#rememberServer(pages, connection);
-        for (const [place, read] of batch.entries()) {
-          this.#complete(read, pages[place] as Page<StoredMessage> | Error, server);
-        }
-      } catch (error) {
-        for (const { reject } of batch) reject(error as Error);
-      }
+    let reads = await this.#completeUnchanged(all, binary);
+    while (reads.length > 0) {
+      const batch = reads.slice(0, BATCH);
+      reads = reads.slice(
+        this.#client.capabilities.cluster
+          ? await this.#readApart(batch, binary)
+          : await this.#readTogether(batch, binary),
+      );
     }
+  }
+
+  /** By one call of the script. Returns how many reads are complete; pages of later ones were too large. */
+  async #readTogether(batch: readonly PendingRead[], binary: boolean): Promise<number> {
+    const connection = this.#connection;
+    const requests = batch.map(({ request }) => request);
+    const identify = this.#mustIdentify(batch);
+    try {
+      const [reply] = await this.#client.execute([toScriptCall(requests, identify)], { buffers: binary });
+      // One channel whose keys cannot be read must not fail the reads of others.
+      if (reply instanceof Error && batch.length > 1) return await this.#readApart(batch, binary);
+      const { server, pages } = parseReply(requests, reply, identify);
+      this.#rememberServer(server, connection);
+      for (const [place, page] of pages.entries()) this.#complete(batch[place] as PendingRead, page, server);
+      return pages.length;
+    } catch (error) {
+      for (const { reject } of batch) reject(error as Error);
+      return batch.length;
+    }
+  }
+
+  /** By one call for each, in one round trip. Returns their number. */
+  async #readApart(batch: readonly PendingRead[], binary: boolean): Promise<number> {
+    const connection = this.#connection;
+    const { cluster } = this.#client.capabilities;
+    try {
+      const identifying = this.#identifyingReads(batch);
+      const calls = batch.map((read) => toScriptCall([read.request], identifying.has(read)));
+      const replies = await this.#client.execute(calls, { buffers: binary });
+      const parsed = batch.map((read, place) =>
+        parseReply([read.request], replies[place], identifying.has(read)),
+      );
+      // Off a Cluster, all pages of a round trip are from one server.
+      const shared = cluster ? undefined : parsed.find(({ server }) => server !== undefined)?.server;
+      this.#rememberServer(shared, connection);
+      for (const [place, read] of batch.entries()) {
+        const { server = shared, pages } = parsed[place] as ParsedReply;
+        this.#complete(read, pages[0] as Page<StoredMessage> | Error, server);
+      }
+    } catch (error) {
+      for (const { reject } of batch) reject(error as Error);
+    }
+    return batch.length;
   }
 
   /**
@@ -209,17 +255,19 @@ export class HistoryReader implements RetryingReader {
         const keys = batch.map(({ request }) => historyKeys(request.channel).lastPosition);
         const commands: Command[] = [['MGET', ...keys]];
         const [identifying] = this.#identifyingReads(batch);
-        if (identifying !== undefined) commands.push(toScriptCall(identifying.request, true));
+        if (identifying !== undefined) commands.push(toScriptCall([identifying.request], true));
         const [positions, reply] = await this.#client.execute(commands, { buffers: binary });
         if (!Array.isArray(positions)) {
           this.#cannotReadPositions = positions instanceof Error;
           return [...open];
         }
-        const page = identifying === undefined ? undefined : parseReply(identifying.request, reply, true);
-        const server = this.#rememberServer(page === undefined ? [] : [page], connection);
+        const identified = identifying && parseReply([identifying.request], reply, true);
+        const server = identified?.server;
+        this.#rememberServer(server, connection);
         for (const [place, read] of batch.entries()) {
           const last = positionOf(positions[place]);
-          if (read === identifying) this.#complete(read, page as Page<StoredMessage> | Error, server);
+          if (read === identifying)
+            this.#complete(read, identified?.pages[0] as Page<StoredMessage> | Error, server);
           else if (last === read.request.after) this.#complete(read, emptyPage(last as Position), server);
           else continue;
           open.delete(read);
@@ -234,26 +282,25 @@ export class HistoryReader implements RetryingReader {
     return [...open];
   }
 
-  /** Off a Cluster, all pages of a round trip are from one server. */
-  #rememberServer(
-    pages: readonly (Page<StoredMessage> | Error)[],
-    connection: number,
-  ): HistoryServer | undefined {
-    if (this.#client.capabilities.cluster) return undefined;
-    let server: HistoryServer | undefined;
-    for (const page of pages) if (!(page instanceof Error)) server ??= page.server;
-    if (server !== undefined && connection === this.#connection) this.#server = server;
-    return server;
+  /** Unless the connection has changed since. On a Cluster there are several. */
+  #rememberServer(server: HistoryServer | undefined, connection: number): void {
+    if (server === undefined || this.#client.capabilities.cluster) return;
+    if (connection === this.#connection) this.#server = server;
   }
 
-  /** On a Cluster each read, otherwise at most one per round trip. */
-  #identifyingReads(batch: readonly PendingRead[]): ReadonlySet<PendingRead> {
+  #mustIdentify(batch: readonly PendingRead[]): boolean {
     const requested = batch.filter(({ request }) => request.identify !== undefined);
-    if (this.#client.capabilities.cluster || requested.length === 0) return new Set(requested);
-    const needed = this.#server === undefined || requested.some(({ request }) => request.identify === 'now');
+    if (this.#client.capabilities.cluster || this.#server === undefined) return requested.length > 0;
+    return requested.some(({ request }) => request.identify === 'now');
+  }
+
+  /** On a Cluster each read, otherwise at most one. */
+  #identifyingReads(batch: readonly PendingRead[]): ReadonlySet<PendingRead> {
+    if (!this.#mustIdentify(batch)) return new Set();
+    const requested = batch.filter(({ request }) => request.identify !== undefined);
+    if (this.#client.capabilities.cluster) return new Set(requested);
     // Random: if one channel cannot be read, a retry asks with another.
-    const chosen = requested[Math.floor(this.#clock.random() * requested.length)] as PendingRead;
-    return new Set(needed ? [chosen] : []);
+    return new Set([requested[Math.floor(this.#clock.random() * requested.length)] as PendingRead]);
   }
 
   #complete(
@@ -262,7 +309,7 @@ export class HistoryReader implements RetryingReader {
     server: HistoryServer | undefined,
   ): void {
     if (page instanceof Error) return reject(page);
-    if (request.identify === undefined || page.server !== undefined) return resolve(page);
+    if (request.identify === undefined) return resolve(page);
     const known = request.identify === 'cached' ? (server ?? this.#server) : server;
     if (known !== undefined) return resolve({ ...page, server: known });
     reject(new ConnectionError('history: the server was not identified', { outcome: 'failed' }));
@@ -283,50 +330,64 @@ function emptyPage(last: Position): Page<StoredMessage> {
   return { last, more: false, server: undefined, messages: [] };
 }
 
-function toScriptCall(request: ReadRequest, identify: boolean): ScriptCall {
-  const { channel, after, before, limit, reverse, maxBytes = MAX_PAGE_BYTES, createOrigin } = request;
-  const { messages, lastPosition } = historyKeys(channel);
-  return {
-    script: readScript,
-    keys: [messages, lastPosition],
-    args: [
+function toScriptCall(requests: readonly ReadRequest[], identify: boolean): ScriptCall {
+  const keys: string[] = [];
+  const args = [identify ? '1' : '0', String(MAX_BATCH_BYTES)];
+  for (const request of requests) {
+    const { channel, after, before, limit, reverse, maxBytes = MAX_PAGE_BYTES, createOrigin } = request;
+    const { messages, lastPosition } = historyKeys(channel);
+    keys.push(messages, lastPosition);
+    args.push(
       after === undefined ? '-' : String(positionTime(after)),
       before === undefined ? '+' : String(positionTime(before)),
       String(limit),
       String(maxBytes),
       reverse === true ? '1' : '0',
-      identify ? '1' : '0',
       createOrigin === true ? String(DEFAULT_POSITION_TTL) : '0',
-    ],
-  };
+    );
+  }
+  return { script: readScript, keys, args };
+}
+
+interface ParsedReply {
+  readonly server: HistoryServer | undefined;
+  /** At least one. */
+  readonly pages: readonly (Page<StoredMessage> | Error)[];
 }
 
 function parseReply(
-  { channel }: ReadRequest,
+  requests: readonly ReadRequest[],
   reply: Reply | undefined,
   identified: boolean,
-): Page<StoredMessage> | Error {
+): ParsedReply {
+  if (!Array.isArray(reply) || reply.length < 2) {
+    return { server: undefined, pages: requests.map((request) => toError(request, reply)) };
+  }
+  const [server, ...pages] = reply as readonly Reply[];
+  return {
+    server: identified ? String(server) : undefined,
+    pages: pages.map((page, at) => parsePage(requests[at] as ReadRequest, page)),
+  };
+}
+
+function toError({ channel }: ReadRequest, reply: Reply | undefined): Error {
   // One node of a Cluster was unreachable; the others replied.
   if (reply instanceof ConnectionError) return reply;
-  if (reply instanceof Error) {
-    return isFormatError(reply.message)
-      ? new ConfigurationError(formatErrorText('history', channel), { cause: reply })
-      : new CommandError(`history: Redis refused: ${reply.message}`, { cause: reply });
-  }
-  if (!Array.isArray(reply)) return new ConnectionError('history: no reply', { outcome: 'unknown' });
-  const [last, more, server, ...stored] = reply as readonly Reply[];
+  if (!(reply instanceof Error)) return new ConnectionError('history: no reply', { outcome: 'unknown' });
+  return isFormatError(reply.message)
+    ? new ConfigurationError(formatErrorText('history', channel), { cause: reply })
+    : new CommandError(`history: Redis refused: ${reply.message}`, { cause: reply });
+}
+
+function parsePage({ channel }: ReadRequest, page: Reply): Page<StoredMessage> | Error {
+  const [last, more, ...stored] = page as readonly Reply[];
   const messages: StoredMessage[] = [];
   for (const each of stored) {
     const message = unwrapStored(each as Payload);
     if (message === undefined) return new ConfigurationError(formatErrorText('history', channel));
     messages.push(message);
   }
-  return {
-    last: String(last),
-    more: Number(more) === 1,
-    server: identified ? String(server) : undefined,
-    messages,
-  };
+  return { last: String(last), more: Number(more) === 1, server: undefined, messages };
 }
 
 function serverErrorMessage(error: CommandError): string {

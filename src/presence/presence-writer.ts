@@ -263,7 +263,6 @@ class PartitionWriter {
   #schedule(): void {
     if (this.#scheduled || this.#busy) return;
     this.#scheduled = true;
-    // After the microtasks: writes requested because of one reply share a transaction.
     const flush = () => {
       this.options.startup.run().then(
         () => this.#whenReady(),
@@ -273,7 +272,9 @@ class PartitionWriter {
         },
       );
     };
-    runWithoutAsyncContext(() => process.nextTick(flush));
+    // At the end of the turn: writes requested because of one reply, or by connections whose data arrived together, share a
+    // transaction.
+    runWithoutAsyncContext(() => setImmediate(flush));
   }
 
   #whenReady(): void {

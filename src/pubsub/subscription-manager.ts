@@ -274,7 +274,8 @@ export class SubscriptionManager {
         this.#sendInBatches('unsubscribe', kind, leaving);
       }
     };
-    // The connection may be opened now, and serves all handlers.
+    // Not later: SUBSCRIBE goes before a message that the caller publishes without waiting for the confirmation. Without an async
+    // context, because the connection may be opened now, and serves all handlers.
     runWithoutAsyncContext(() => process.nextTick(flush));
   }
 

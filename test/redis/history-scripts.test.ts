@@ -104,24 +104,25 @@ interface Read {
 /** Calls read.lua as the reader does. */
 async function read(options: Record<string, unknown> = {}): Promise<Read> {
   const { after = '-', before = '+', limit = 100, maxBytes = 1_000_000, reverse = '0', on } = options;
-  const { originTtl = 0 } = options;
+  const { originTtl = 0, maxTotal = 1_000_000 } = options;
   const call = [
     'EVAL',
     readScript.source,
     2,
     log,
     last,
+    1,
+    maxTotal,
     after,
     before,
     limit,
     maxBytes,
     reverse,
-    1,
     originTtl,
   ];
   const reply = await ((on as RespConnection | undefined) ?? commands).send(call.map(String), COMMAND_MS);
   if (reply instanceof Error) throw reply;
-  const [newest, more, identity, ...flat] = reply as [string, number, string, ...string[]];
+  const [identity, [newest, more, ...flat]] = reply as [string, [string, number, ...string[]]];
   const [runId, replicationId, previousId] = identity.split(':');
   // A replica has ids of its own.
   if (on === undefined) {
@@ -547,10 +548,10 @@ describe('append', () => {
     const reading = {
       script: readScript,
       keys: [log, last],
-      args: ['-', '+', '10', '100000', '0', '0', '0'],
+      args: ['0', '100000', '-', '+', '10', '100000', '0', '0'],
     };
     const [page] = await driver.execute([reading], { buffers: true });
-    expect(unwrapStored((page as Buffer[]).at(-1)!)?.payload).toEqual(bytes);
+    expect(unwrapStored((page as Buffer[][])[1]?.at(-1) as Buffer)?.payload).toEqual(bytes);
     await waitFor(() => received.length === 1, { message: 'the message' });
     expect(received[0]).toEqual(Buffer.concat([Buffer.from(`rc1:${position}:0-0\n`), bytes]));
   });
@@ -568,6 +569,26 @@ describe('read', () => {
         { position: two?.position, previous: one?.position, payload: 'b' },
       ],
     });
+  });
+
+  test('reads channels until their pages have more bytes than permitted, and at least one', async () => {
+    await append(['12345']);
+    const other = historyKeys('other');
+    const empty = [other.messages, other.lastPosition];
+    const page = ['-', '+', 10, 1_000, '0', 0];
+    const pagesWithin = async (bytes: number, ...keys: string[]) => {
+      const channels = keys.length / 2;
+      const args = Array.from({ length: channels }, () => page).flat();
+      const reply = await run('EVAL', readScript.source, keys.length, ...keys, '0', bytes, ...args);
+      const [identity, ...pages] = reply as [string, ...string[][]];
+      expect(identity).toBe('');
+      return pages.map(([, , ...stored]) => stored.map((text) => unwrapStored(text)?.payload));
+    };
+    const filled = [log, last];
+    expect(await pagesWithin(4, ...filled, ...empty)).toEqual([['12345']]);
+    expect(await pagesWithin(4, ...empty, ...filled, ...filled)).toEqual([[], ['12345']]);
+    expect(await pagesWithin(9, ...filled, ...filled, ...filled)).toEqual([['12345'], ['12345']]);
+    expect(await pagesWithin(1_000, ...empty, ...filled, ...filled)).toEqual([[], ['12345'], ['12345']]);
   });
 
   test('stops at its limit, at any position', async () => {

@@ -631,6 +631,8 @@ export function historyBehaviour(
             if (known > 0) begin(positions[Math.floor(known / 2)]!, Math.floor(known / 2) + 1);
           }
           positions.push(...(await published));
+          // The embedded Redis answers within the turn, at whose end reads of the history are sent.
+          if (embedded) await new Promise((resolve) => setImmediate(resolve));
         }
         await Promise.all(starts);
         await until('the last one', () => kept.every(({ one }) => one.got.at(-1) === total - 1));

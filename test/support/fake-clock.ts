@@ -68,7 +68,10 @@ export class FakeClock implements Clock {
   }
 }
 
+/** A batch is sent at the end of a turn of the event loop, and its result may request another. */
+const TURNS = 4;
+
 /** Resolves when everything that needs no timer and no socket has happened. */
-export function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
+export async function turn(): Promise<void> {
+  for (let n = 0; n < TURNS; n++) await new Promise((resolve) => setImmediate(resolve));
 }
