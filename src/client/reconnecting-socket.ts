@@ -2,6 +2,7 @@ import { shouldReconnect } from '../protocol/close-codes.js';
 import {
   type ClientFrame,
   type ErrorFrame,
+  type RefreshReply,
   type ServerFrame,
   SUBPROTOCOL,
   type WelcomeFrame,
@@ -153,7 +154,7 @@ export function createReconnectingSocket(
         state = 'open';
         // Otherwise a client would reconnect without back-off to a server that accepts and closes at once.
         timer.set(MIN_UPTIME, timer.clear);
-        refreshLater(frame).catch(report);
+        refreshLater(frame);
         listener.onOpen(frame, reconnected);
       } else if (isOpen()) dispatch(frame);
     } catch (error) {
@@ -162,12 +163,13 @@ export function createReconnectingSocket(
     if (isOpen()) scheduleHeartbeat();
   };
 
-  const refreshLater = async ({ expiresIn }: WelcomeFrame): Promise<void> => {
+  /** Of the credentials, or of a permission. */
+  const refreshLater = ({ expiresIn }: RefreshReply = {}): void => {
     if (!expiresIn || !settings.refreshes) return;
     const start = duringAttempt((load: typeof import('./refresh.js')) =>
       load.scheduleRefresh(expiresIn, socket, { timer: refreshTimer, during: duringAttempt }),
     );
-    start(await import('./refresh.js'));
+    import('./refresh.js').then(start).catch(report);
   };
 
   const dispatch = (frame: ServerFrame): void => {
@@ -287,6 +289,7 @@ export function createReconnectingSocket(
       if (replies.size === 1 && !isPinged) heartbeatTimer.set(DOUBT_TIMEOUT, ping);
     },
     wake,
+    refreshLater,
     /** After the first delay, which is not counted: it is no failure. While waiting, at once. */
     reconnect(): void {
       if (state === 'waiting') connect();

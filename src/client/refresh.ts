@@ -14,7 +14,9 @@ interface RefreshableConnection {
   request(frame: ClientFrame, reply: (error: ClientError | undefined, data?: unknown) => void): void;
 }
 
-/** By connection: starts the timer of its credentials again. */
+/** By socket: when its credentials are replaced, by the client's clock. */
+const dueTimes = new WeakMap<object, number>();
+/** By socket: starts the timer again. */
 const schedules = new WeakMap<object, (expiresIn: number | undefined) => void>();
 
 /** Replaces the credentials now. */
@@ -35,8 +37,8 @@ interface ConnectionLifetime {
 }
 
 /**
- * Replaces the credentials of an open connection before they expire, with the query of a new URL. After a failure it
- * tries again, until the server closes the connection with `EXPIRED`.
+ * Replaces the credentials of an open connection before they, or a permission, expire, with the query of a new URL. Of several
+ * expiries the first counts. After a failure it tries again, until the server closes the connection with `EXPIRED`.
  */
 export function scheduleRefresh(
   expiresIn: number | undefined,
@@ -44,9 +46,13 @@ export function scheduleRefresh(
   { timer, during }: ConnectionLifetime,
 ): void {
   const { settings, report, request } = socket;
+  const { clock } = settings;
+  const delayOf = (expiresIn: number): number => Math.max(MIN_DELAY, expiresIn * REFRESH_AFTER);
   const schedule = (expiresIn = 0): void => {
     timer.clear();
-    if (expiresIn > 0) timer.set(Math.max(MIN_DELAY, expiresIn * REFRESH_AFTER), refresh);
+    if (!expiresIn) return;
+    dueTimes.set(socket, clock.now() + delayOf(expiresIn));
+    timer.set(delayOf(expiresIn), refresh);
   };
   const onReply = during((error: ClientError | undefined, data?: unknown) => {
     if (!error) return schedule((data as RefreshReply | undefined)?.expiresIn);
@@ -59,5 +65,6 @@ export function scheduleRefresh(
     readUrl().then(send).catch(onReply);
   };
   schedules.set(socket, schedule);
-  schedule(expiresIn);
+  const due = timer.isActive() ? dueTimes.get(socket) : undefined;
+  if (!(Number(due) <= clock.now() + delayOf(Number(expiresIn)))) schedule(expiresIn);
 }

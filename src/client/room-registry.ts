@@ -77,8 +77,9 @@ export function createRoomRegistry(socket: ReconnectingSocket, queue: RequestQue
           slot.actual = undefined;
         },
         onReply(error, reply) {
-          if (error) refuse(slot, error);
-          else if (slot.desired === desired) desired.onJoined(reply as JoinReply | undefined);
+          if (error) return refuse(slot, error);
+          socket.refreshLater(reply as JoinReply | undefined);
+          if (slot.desired === desired) desired.onJoined(reply as JoinReply | undefined);
         },
       };
     }

@@ -66,6 +66,20 @@ export function sleep(clock: Clock, ms: number, options?: { keepAlive?: boolean 
   });
 }
 
+/** The longest delay of a timer, in ms. */
+const MAX_DELAY = 2 ** 31 - 1;
+
+/** Calls `task` once at `time`, in ms since the epoch, at any distance. Does not keep the process alive. */
+export function callAt(clock: Clock, time: number, task: () => void): Timer {
+  let timer: Timer;
+  const wait = (): void => {
+    const left = Math.max(0, time - clock.now());
+    timer = clock.after(Math.min(MAX_DELAY, left), left > MAX_DELAY ? wait : task, { keepAlive: false });
+  };
+  wait();
+  return { cancel: () => timer.cancel() };
+}
+
 /** Rejects with the error of `late` after `ms`. */
 export function withTimeout<T>(
   clock: Clock,

@@ -170,10 +170,12 @@ export interface OkFrame {
 export interface JoinReply {
   /** The stream continues after it; missing without history. */
   readonly position?: string;
+  /** Time until a permission of the client expires, in ms: this one or an earlier one. The client can send `refresh`. */
+  readonly expiresIn?: number;
 }
 
 export interface RefreshReply {
-  /** As in `welcome`, for the new credentials. */
+  /** Time until the new credentials or a permission of the client expire, in ms; missing if they do not. */
   readonly expiresIn?: number;
 }
 

@@ -34,7 +34,7 @@ interface ServingConnection {
   /** As `authenticate` has returned it last; `undefined` before the first frame. */
   readonly user?: unknown;
   /** Asks again about all that is shown. @see RoomSocket.reauthorize */
-  onMessagesLost(): Promise<void>;
+  recheck(): Promise<void>;
 }
 
 /** Users per frame. */
@@ -56,8 +56,8 @@ export class RoomSocket {
   #status: Status;
   #meta: Json | undefined;
   #revocations = 0;
-  /** {@link onMessagesLost} waits for its turn. */
-  #lossPending = false;
+  /** {@link recheck} waits for its turn. */
+  #recheckPending = false;
   #starting: Promise<void> | undefined;
   #connection: ServingConnection | undefined;
   /** Changes of the user run one after the other. */
@@ -248,13 +248,18 @@ export class RoomSocket {
   onMessagesLost(): void {
     const connection = this.#connection;
     const isShownSomething = this.#watched.size + this.#memberships.size > 0;
-    if (connection === undefined || !isShownSomething || this.#lossPending) return;
-    this.#lossPending = true;
+    if (connection !== undefined && isShownSomething) this.recheck();
+  }
+
+  /** @internal Lets the serving connection ask again about all that the peer is shown. */
+  recheck(): void {
+    if (this.#recheckPending) return;
+    this.#recheckPending = true;
     const handle = (): Promise<void> => {
-      this.#lossPending = false;
-      return this.attached ? connection.onMessagesLost() : Promise.resolve();
+      this.#recheckPending = false;
+      return this.attached && this.#connection !== undefined ? this.#connection.recheck() : Promise.resolve();
     };
-    // All sockets of the process may have lost some.
+    // All sockets of the process may need it at once.
     this.#context.checks.run(handle).catch((error: unknown) => {
       this.#report(error);
       // The client connects again, and is asked about all of it.

@@ -268,7 +268,7 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
       get user() {
         return connection.user;
       },
-      onMessagesLost: async () => {
+      recheck: async () => {
         await undefined;
         await reauthorize(context as RequestContext<User>);
       },

@@ -40,14 +40,15 @@ export async function changeIdentity<User extends ConnectionIdentity>(
   }
 }
 
-/** Asks `authorize` again about all that the client is shown, between two of its frames. */
+/** Asks `authorize` again about all that the client is shown, between two of its frames. The answers replace earlier expiries. */
 export async function reauthorize<User extends ConnectionIdentity>(
   context: RequestContext<User>,
 ): Promise<void> {
   const { socket } = context;
-  await context.betweenFrames(() =>
-    socket.reauthorize((request) => isAllowed(context, context.known.user, request)),
-  );
+  await context.betweenFrames(() => {
+    context.permissions.clear();
+    return socket.reauthorize((request) => isAllowed(context, context.known.user, request));
+  });
 }
 
 /** For `RoomSocket.identify`. */
@@ -68,12 +69,12 @@ export async function identify<User extends ConnectionIdentity>(
 }
 
 async function isAllowed<User extends ConnectionIdentity>(
-  { options }: RequestContext<User>,
+  { options, permissions }: RequestContext<User>,
   user: User,
   request: IdentifyRequest,
 ): Promise<boolean> {
   try {
-    return (await options.authorize(user, request)) === true;
+    return permissions.accept(await options.authorize(user, request), request);
   } catch (error) {
     // The application's way to refuse a frame.
     if (error instanceof RequestError) return false;

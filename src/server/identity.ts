@@ -85,7 +85,8 @@ export function readClientId(request: HandshakeRequest | undefined): string | un
   return /^[\w-]{1,64}$/.test(id) ? id : undefined;
 }
 
-function toExpiryTime(expiresAt: unknown): number | undefined {
+/** @throws {@link InvalidArgumentError} */
+export function toExpiryTime(expiresAt: unknown): number | undefined {
   if (expiresAt === undefined || expiresAt === null) return undefined;
   const time = typeof expiresAt === 'number' || expiresAt instanceof Date ? Number(expiresAt) : Number.NaN;
   if (Number.isFinite(time)) return time;

@@ -15,6 +15,7 @@ export type {
   ConnectionIdentity,
   HandshakeRequest,
   HttpHandlerOptions,
+  Permission,
   RateLimiter,
   RequestHandler,
   ServeCloseOptions,

@@ -88,6 +88,12 @@ export type ClientRequest =
       readonly data: Json;
     };
 
+/**
+ * Answer of `authorize`. `expiresAt`, a Date or ms since the epoch: allowed until then, and at least for a second; a time that
+ * has passed does not allow it.
+ */
+export type Permission = boolean | { readonly expiresAt: Date | number };
+
 /** Kinds of {@link ClientRequest}. */
 export type ClientAction = ClientRequest['action'];
 
@@ -146,9 +152,10 @@ export interface ConnectionHandlerOptions<
   authenticate: (request: R) => User | string | null | undefined | Promise<User | string | null | undefined>;
   /**
    * Decides whether a user may do what the client requests; only `true` allows it. Called for every join, send
-   * and so on; leaving a room and unwatching a user need no authorization.
+   * and so on; leaving a room and unwatching a user need no authorization. A {@link Permission} with `expiresAt` allows it until
+   * then: what the client is shown is then asked about again, rooms, members and watches, as with its user at that time.
    */
-  authorize: (user: User, request: ClientRequest) => boolean | Promise<boolean>;
+  authorize: (user: User, request: ClientRequest) => Permission | Promise<Permission>;
   /**
    * Whether `viewer` may see a user, in lists, changes and counts of members, typing indicators and watches: true or false,
    * at once, from what `authenticate` has loaded. A hidden user is no member, does not type, and was never seen. Asked for each

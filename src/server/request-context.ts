@@ -2,6 +2,7 @@ import type { ServerFrame } from '../protocol/frames.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
 import type { AuthenticatedUser, ConnectionRejection } from './identity.js';
 import type { ConnectionHandlerOptions, ConnectionIdentity } from './options.js';
+import type { PermissionExpiry } from './permission-expiry.js';
 
 /** The options that requests use. */
 export type RequestOptions<User extends ConnectionIdentity> = Pick<
@@ -53,6 +54,8 @@ export interface RequestOutput {
   close(code: number, reason: string): void;
   /** Closes the connection at `expiresAt`, in ms since the epoch. Returns the time left, in ms. */
   setExpiry(expiresAt: number | undefined): number | undefined;
+  /** Of what the client is shown. */
+  readonly permissions: PermissionExpiry;
   /** Never throws. */
   sendError(error: unknown, id: number | undefined): void;
   report(error: unknown): void;

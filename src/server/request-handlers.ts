@@ -17,7 +17,7 @@ import type {
   TypingFrame,
 } from '../protocol/frames.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
-import { changeIdentity } from './identity-change.js';
+import { changeIdentity, reauthorize } from './identity-change.js';
 import type { ClientRequest, ConnectionIdentity } from './options.js';
 import { readRoomHistory } from './read-room-history.js';
 import type { RequestContext } from './request-context.js';
@@ -115,7 +115,7 @@ function authorizeFrame<User extends ConnectionIdentity>(
   const answers: (boolean | Promise<boolean>)[] = [];
   for (const request of requestsOf(frame)) answers.push(ask(context, request));
   if (answers.every((answer) => typeof answer === 'boolean')) return !answers.includes(false);
-  return Promise.all(answers).then((all) => all.every((answer) => answer === true), rethrowAsHandlerError);
+  return Promise.all(answers).then((all) => !all.includes(false), rethrowAsHandlerError);
 }
 
 /**
@@ -127,7 +127,7 @@ function refuseMembers<User extends ConnectionIdentity>(
   { room, members = false }: JoinFrame,
 ): RequestError | undefined | Promise<RequestError | undefined> {
   if (members === false) return undefined;
-  const toRefusal = (answer: unknown) => (answer === true ? undefined : forbidden('members'));
+  const toRefusal = (allowed: boolean) => (allowed ? undefined : forbidden('members'));
   const answer = ask(context, { action: 'members', room, count: members === 'count' });
   if (!isThenable(answer)) return toRefusal(answer);
   const refusal = answer.then(toRefusal, (error: unknown) =>
@@ -139,13 +139,13 @@ function refuseMembers<User extends ConnectionIdentity>(
 
 /** Never throws. */
 function ask<User extends ConnectionIdentity>(
-  { options, known }: RequestContext<User>,
+  { options, known, permissions }: RequestContext<User>,
   request: ClientRequest,
 ): boolean | Promise<boolean> {
   try {
     const answer = options.authorize(known.user, request);
-    // An untyped function may return anything.
-    return isThenable(answer) ? answer : answer === true;
+    const accept = (settled: unknown) => permissions.accept(settled, request);
+    return isThenable(answer) ? answer.then(accept) : accept(answer);
   } catch (error) {
     return Promise.reject(error);
   }
@@ -214,7 +214,7 @@ async function executeFrame<User extends ConnectionIdentity>(
 }
 
 async function handleJoin<User extends ConnectionIdentity>(
-  { socket, joining }: RequestContext<User>,
+  { socket, joining, credentials, permissions }: RequestContext<User>,
   { room, since, last, info, members }: JoinFrame,
   membersRefusal: RequestError | undefined,
 ): Promise<JoinReply> {
@@ -228,7 +228,9 @@ async function handleJoin<User extends ConnectionIdentity>(
   try {
     const { position } = await joined;
     if (membersRefusal !== undefined) await socket.endMembers(room, membersRefusal.message);
-    return position === undefined ? {} : { position };
+    // A client without credentials to replace cannot do anything about it.
+    const expiresIn = credentials && permissions.timeLeft;
+    return { ...(position && { position }), ...(expiresIn && { expiresIn }) };
   } finally {
     if (joining.get(room) === joined) joining.delete(room);
   }
@@ -271,7 +273,12 @@ async function refresh<User extends ConnectionIdentity>(
   if (known.userId !== socket.userId) return {};
   context.known = known;
   const expiresIn = context.setExpiry(known.expiresAt);
-  return expiresIn === undefined ? {} : { expiresIn };
+  const { permissions } = context;
+  if (permissions.timeLeft !== undefined) await reauthorize(context);
+  const { timeLeft } = permissions;
+  return expiresIn === undefined && timeLeft === undefined
+    ? {}
+    : { expiresIn: Math.min(expiresIn ?? Number.POSITIVE_INFINITY, timeLeft ?? Number.POSITIVE_INFINITY) };
 }
 
 async function handleLeave<User extends ConnectionIdentity>(

@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../internal/clock.js';
+import { type Clock, callAt, type Timer } from '../internal/clock.js';
 import { ClosedError, HandlerError } from '../internal/errors.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import { PROTOCOL_VERSION, type ServerFrame } from '../protocol/frames.js';
@@ -8,6 +8,7 @@ import type { ConnectionPeer } from './connection-peer.js';
 import type { ConnectionIdentity, RateLimiter } from './options.js';
 import { parseClientFrame } from './parse-frame.js';
 import { MESSAGE_TOO_BIG, PeerAdapter, type TransportEncoder } from './peer-adapter.js';
+import { PermissionExpiry } from './permission-expiry.js';
 import { type RequestContext, type RequestOutput, RequestSlots } from './request-context.js';
 import { RequestError, toErrorFrame } from './request-error.js';
 import { handleFrame } from './request-handlers.js';
@@ -53,8 +54,6 @@ const MAX_UNREAD = 4 * 1_048_576;
  * answers pings of the transport at once.
  */
 const THROTTLED_TIMER = 60_000;
-/** The longest delay of a timer, in ms. */
-const MAX_DELAY = 2 ** 31 - 1;
 
 /**
  * Incoming side of one connection: a bounded queue of frames, which are authorized one after the other, then
@@ -155,6 +154,7 @@ export class ServerConnection<User extends ConnectionIdentity> {
       sendError: (error, id) => this.#sendError(error, id),
       close: (code, reason) => this.close(code, reason),
       setExpiry: (expiresAt) => this.#expire(expiresAt),
+      permissions: new PermissionExpiry(this.#settings.clock, () => attached.socket.recheck()),
       report: this.#settings.report,
     };
     this.#expire(attached.known.expiresAt);
@@ -200,6 +200,7 @@ export class ServerConnection<User extends ConnectionIdentity> {
     this.peer.end();
     this.#clearQueue();
     this.#expiry?.cancel();
+    this.#context?.permissions.clear();
     this.#slots.wake();
     this.#settings.onEnded(this);
     resolve(undefined);
@@ -281,13 +282,9 @@ export class ServerConnection<User extends ConnectionIdentity> {
     this.#expiry?.cancel();
     if (expiresAt === undefined) return undefined;
     const { clock } = this.#settings;
-    const left = Math.max(0, expiresAt - clock.now());
-    const onTimer = () => {
-      if (left > MAX_DELAY) this.#expire(expiresAt);
-      else this.close(CloseCode.EXPIRED, 'the credentials have expired');
-    };
-    this.#expiry = clock.after(Math.min(MAX_DELAY, left), onTimer, { keepAlive: false });
-    return left;
+    const onExpired = () => this.close(CloseCode.EXPIRED, 'the credentials have expired');
+    this.#expiry = callAt(clock, expiresAt, onExpired);
+    return Math.max(0, expiresAt - clock.now());
   }
 
   #processQueue(): void {

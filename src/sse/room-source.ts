@@ -104,7 +104,7 @@ export class RoomSource implements StreamSource {
     const showsOthers = this.#watch.length > 0 || this.#joins.some(({ members }) => members);
     socket.serve({
       // The application decides about the next request of the client, which comes by itself.
-      onMessagesLost: async () => {
+      recheck: async () => {
         if (showsOthers) void sink.close(CloseCode.SERVICE_RESTART, 'permissions may have changed');
       },
     });

@@ -4,6 +4,7 @@ export type {
   ConnectionHandlerOptions,
   ConnectionIdentity,
   HandshakeRequest,
+  Permission,
   RateLimiter,
   RequestHandler,
   ServeCloseOptions,

@@ -348,6 +348,84 @@ export function serverBehaviour(
       expect([...errors, ...node.errors]).toEqual([]);
     });
 
+    test('what is allowed until a time is asked about again then: it goes on, or it ends', async () => {
+      const clock = new FakeClock();
+      const asked: string[] = [];
+      let allows = true;
+      const node = await fixture.node({
+        clock,
+        authorize: (_, request) => {
+          const name = 'room' in request ? request.room : 'userId' in request ? request.userId : '';
+          asked.push(`${request.action} ${name}`);
+          if (name === 'open' || name === 'cat') return true;
+          return allows && { expiresAt: new Date(clock.now() + 2_000) };
+        },
+      });
+      const ann = await fixture.client(node, 'ann');
+      await ann.get({ type: 'join', room: 'hall' });
+      await ann.get({ type: 'join', room: 'open', members: true });
+      await ann.get({ type: 'watch', users: ['bob', 'cat'] });
+      const shown = ['join hall', 'join open', 'members open', 'watch bob', 'watch cat'];
+      expect(asked.splice(0).sort()).toEqual(shown);
+      clock.advance(1_999);
+      await ann.get({ type: 'send', room: 'open', event: 'said' });
+      expect(asked.splice(0)).toEqual(['send open']);
+      clock.advance(1);
+      await ann.until(() => asked.length === shown.length, 'all is asked about');
+      expect(asked.splice(0).sort()).toEqual(shown);
+      allows = false;
+      clock.advance(2_000);
+      await ann.until(() => ann.errors.length === 1, 'the room ends');
+      expect(ann.of('error')).toMatchObject([{ room: 'hall', code: 'FORBIDDEN' }]);
+      expect(ann.of('presence').at(-1)?.users).toEqual([
+        expect.objectContaining({ user: 'bob', code: 'FORBIDDEN' }),
+      ]);
+      expect(await ann.get({ type: 'send', room: 'hall', event: 'said' })).toBe('NOT_JOINED');
+      expect(await ann.get({ type: 'join', room: 'hall' })).toBe('FORBIDDEN');
+      // Nothing else has an end.
+      asked.length = 0;
+      clock.advance(10_000);
+      await ann.get({ type: 'send', room: 'open', event: 'said' });
+      expect([asked, node.errors]).toEqual([['send open'], []]);
+    });
+
+    test('rollcall/client replaces its credentials before a permission for a room ends', async () => {
+      const clock = new FakeClock();
+      const asked: string[] = [];
+      const node = await fixture.node({
+        clock,
+        authenticate: ({ url = '' }) => {
+          const { searchParams } = new URL(url, 'http://localhost');
+          const token = Number(searchParams.get('token'));
+          return { userId: 'ann', expiresAt: clock.now() + 1_000_000, mayUntil: clock.now() + 1_000, token };
+        },
+        authorize: (user, request) => {
+          const { mayUntil, token } = user as never as { mayUntil: number; token: number };
+          asked.push(`${request.action} by ${token}`);
+          return request.action !== 'join' || { expiresAt: mayUntil };
+        },
+      });
+      let made = 0;
+      const client = fixture.connect(() => `${node.url}?token=${++made}`);
+      const errors: unknown[] = [];
+      client.on('error', (error) => errors.push(error));
+      const room = client.join('hall');
+      await room.ready;
+      const { socket } = client;
+      for (const token of [2, 3]) {
+        // The client waits for real time, at least 1 s.
+        await waitFor(() => asked.includes(`join by ${token}`), {
+          timeout: 10_000,
+          message: () => `${asked}`,
+        });
+        clock.advance(900);
+      }
+      await room.send('said', 1);
+      expect(asked).toEqual(['join by 1', 'join by 2', 'join by 3', 'send by 3']);
+      expect([client.socket, room.state]).toEqual([socket, 'joined']);
+      expect([...errors, ...node.errors]).toEqual([]);
+    });
+
     test('rollcall/client logs in and out on an open connection', async () => {
       const limited: string[] = [];
       const users: unknown[] = [];

@@ -54,6 +54,36 @@ test('a refused refresh and a failed URL function are reported and repeated', as
   expect(all.of('error')).toHaveLength(3);
 });
 
+test('of the ends of credentials and of permissions, the first one counts', async () => {
+  const { all, socket, advance } = await connected();
+  all.client.join('hall');
+  socket.answer('join', { expiresIn: 100_000 });
+  await vi.dynamicImportSettled();
+  await advance(40_000);
+  expect(socket.takeSent('refresh')).toEqual([]);
+  all.client.join('library');
+  socket.answer('join', { expiresIn: 5_000 });
+  await vi.dynamicImportSettled();
+  await advance(3_999);
+  expect(socket.takeSent('refresh')).toEqual([]);
+  await advance(1);
+  // The server tells the first one of the new ends.
+  socket.answer('refresh', { expiresIn: 10_000 });
+  await advance(7_999);
+  expect(socket.takeSent('refresh')).toEqual([]);
+  await advance(1);
+  expect(socket.takeSent('refresh')).toHaveLength(1);
+});
+
+test('the end of a permission is enough: the credentials themselves need not end', async () => {
+  const { all, socket, advance } = await connected(0);
+  all.client.join('hall');
+  socket.answer('join', { expiresIn: 10_000 });
+  await vi.dynamicImportSettled();
+  await advance(8_000);
+  expect(socket.takeSent('refresh')).toHaveLength(1);
+});
+
 test('a token with less and less time left is asked for once a second at most', async () => {
   const { socket, advance } = await connected(500);
   await advance(999);
