@@ -1,6 +1,7 @@
 import type { Clock } from '../internal/clock.js';
 import type { ErrorReporter } from '../internal/diagnostics.js';
 import { CommandError, type RollcallError } from '../internal/errors.js';
+import { runInSlices } from '../internal/promises.js';
 import { toRollcallError } from '../redis/replies.js';
 import type { HiddenUsers } from './hidden-users.js';
 import { IdleMonitor } from './idle-monitor.js';
@@ -240,10 +241,9 @@ export class LocalPresence {
   async removeAll(grace: number, roomGrace?: number): Promise<void> {
     const { sockets, memberships } = this.#localSockets;
     // Failed removals become dirty; `repair` repeats them and reports.
-    await Promise.allSettled([...sockets.values()].map((socket) => this.remove(socket, grace, roomGrace)));
-    await Promise.allSettled(
-      [...memberships.values()].map((membership) => this.leave(membership, roomGrace)),
-    );
+    const ignore = (): void => {};
+    await runInSlices([...sockets.values()], (socket) => this.remove(socket, grace, roomGrace)).catch(ignore);
+    await runInSlices([...memberships.values()], (each) => this.leave(each, roomGrace)).catch(ignore);
     await this.repair();
   }
 

@@ -4,6 +4,7 @@ import { clockOption } from '../internal/clock.js';
 import { assertJson, type Json, jsonCodec } from '../internal/codec.js';
 import { assertErrorListener, ErrorReporter } from '../internal/diagnostics.js';
 import { ClosedError, DecodeError, InvalidArgumentError } from '../internal/errors.js';
+import { runInSlices } from '../internal/promises.js';
 import {
   assertName,
   assertOptions,
@@ -50,7 +51,7 @@ import { removeMessages } from './remove-messages.js';
 import type { RoomContext } from './room-context.js';
 import { isEvent, MessageParser, type RoomEvent } from './room-message.js';
 import { RoomSocket } from './room-socket.js';
-import { runInSlices, TaskQueue } from './task-queue.js';
+import { TaskQueue } from './task-queue.js';
 
 const YEAR = 31_536_000_000;
 /** Ids in one message. */

@@ -1,6 +1,5 @@
 import { runWithoutAsyncContext } from '../internal/async-context.js';
 import type { Clock, Timer } from '../internal/clock.js';
-import { allOrFirstError } from '../internal/promises.js';
 
 /** Enough tasks to share few pipelines. Their deadlines start with the call, so not all run at once. */
 const CONCURRENCY = 250;
@@ -82,25 +81,4 @@ export class TaskQueue {
       this.#startNext();
     });
   }
-}
-
-/** Items handled before other work of the process runs. */
-const ITEMS_PER_SLICE = 250;
-
-/** Lets other work run in between. Rejects with the first failure after all tasks have settled. */
-export async function runInSlices<T>(
-  items: readonly T[],
-  task: (item: T) => Promise<unknown>,
-): Promise<void> {
-  const done: Promise<unknown>[] = [];
-  for (let start = 0; start < items.length; start += ITEMS_PER_SLICE) {
-    if (start > 0) await new Promise<void>((resolve) => setImmediate(resolve));
-    for (const item of items.slice(start, start + ITEMS_PER_SLICE)) {
-      const running = task(item);
-      // A failure before the last slice starts would be an unhandled rejection, which ends the process.
-      running.catch(() => {});
-      done.push(running);
-    }
-  }
-  await allOrFirstError(done);
 }

@@ -1,10 +1,10 @@
 import { clockOption, sleep, withTimeout } from '../internal/clock.js';
 import { ErrorReporter, isThenable, messageOf } from '../internal/diagnostics.js';
 import { HandlerError, isRollcallError, LimitError } from '../internal/errors.js';
+import { runInSlices } from '../internal/promises.js';
 import { assertOptions, choiceOption, numberOption } from '../internal/validate.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
-import { runInSlices } from '../rooms/task-queue.js';
 import { TypingService } from '../typing/typing-service.js';
 import type { ConnectionPeer } from './connection-peer.js';
 import { type Handshake, type HandshakeRejection, selectSubprotocol } from './handshake.js';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { runInSlices, TaskQueue } from '../../../src/rooms/task-queue.js';
+import { TaskQueue } from '../../../src/rooms/task-queue.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { type Deferred, deferred } from '../../support/wait.js';
 
@@ -77,16 +77,4 @@ test('stalled tasks delay the others only briefly', async () => {
   clock.advance(250);
   await untilIdle();
   expect(running).toHaveLength(600);
-});
-
-test('slices cover every item, and the first failure is thrown after all items have finished', async () => {
-  const seen: number[] = [];
-  const items = Array.from({ length: 600 }, (_, index) => index);
-  const done = runInSlices(items, async (item) => {
-    seen.push(item);
-    if (item === 3) throw new Error('three');
-  });
-  expect(seen).toHaveLength(250);
-  await expect(done).rejects.toThrow('three');
-  expect(seen).toEqual(items);
 });
