@@ -165,7 +165,7 @@ export class LocalSockets {
     const socket = joinIds(user, membership.socket);
     const key = joinIds(socket, room);
     this.memberships.set(key, membership);
-    this.setWritten(membership, written);
+    this.#setWritten(key, membership, written);
     let sockets = this.#membershipsByUser.get(user);
     if (sockets === undefined) {
       sockets = new Map();
@@ -179,7 +179,11 @@ export class LocalSockets {
   /** Whether it is, or will be, in Redis. */
   setWritten(membership: LocalMembership, written: boolean): void {
     const { user, socket, room } = membership;
-    const key = joinIds(joinIds(user, socket), room);
+    this.#setWritten(joinIds(joinIds(user, socket), room), membership, written);
+  }
+
+  #setWritten(key: string, membership: LocalMembership, written: boolean): void {
+    const { room } = membership;
     if (!written) {
       this.#leaveRoom(room, key);
       return;

