@@ -467,10 +467,15 @@ export function historyBehaviour(
         await one.psubscribe('*', pattern.handler);
         await publish(one, channel, ['one/2']);
         await publish(two, channel, ['two/2']);
-        await until('all', () => a.got.length === 2 && b.got.length === 2 && pattern.got.length === 1);
-        expect([a.got, b.got, pattern.got]).toEqual([['one/1', 'one/2'], ['two/1', 'two/2'], ['one/2']]);
+        await until('all', () => a.got.length === 2 && b.got.length === 2 && pattern.got.includes('one/2'));
+        expect([a.got, b.got]).toEqual([
+          ['one/1', 'one/2'],
+          ['two/1', 'two/2'],
+        ]);
+        // On a Cluster the message before may reach the pattern late.
+        expect(pattern.got.filter((each) => each !== 'one/1')).toEqual(['one/2']);
         expect(a.contexts.map((context) => context.channel)).toEqual([channel, channel]);
-        expect(pattern.contexts[0]).toMatchObject({
+        expect(pattern.contexts.at(-1)).toMatchObject({
           channel,
           pattern: '*',
           position: a.contexts[1]?.position,
@@ -1261,12 +1266,11 @@ export function historyBehaviour(
         await open().subscribe(channel.name, named.handler, named.options);
         await fixture.run('CLIENT', 'KILL', 'TYPE', 'pubsub');
         await until('both gaps', () => defined.gaps.length > 0 && named.gaps.length > 0);
-        // Whoever has no place in the history, as in another process, cannot know.
-        expect([defined.gaps, named.gaps].map((gaps) => gaps.map(({ recovered }) => recovered))).toEqual([
-          [true],
-          [false],
-        ]);
-        expect([defined.got, named.got]).toEqual([[], []]);
+        const recovered = ({ gaps }: { gaps: Discontinuity[] }) => gaps.map((gap) => gap.recovered);
+        expect([defined.got, recovered(defined)]).toEqual([[], [true]]);
+        // A handler without a place in the history, as in another process, cannot know. On a Cluster the message before may
+        // have reached it, and given it a place.
+        if (!lateDelivery) expect([named.got, recovered(named)]).toEqual([[], [false]]);
       });
 
       test('apply their schema once: where it is published, or at both ends', async () => {
