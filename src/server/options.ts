@@ -88,11 +88,13 @@ export type ClientRequest =
       readonly data: Json;
     };
 
-/**
- * Answer of `authorize`. `expiresAt`, a Date or ms since the epoch: allowed until then, and at least for a second; a time that
- * has passed does not allow it.
- */
-export type Permission = boolean | { readonly expiresAt: Date | number };
+/** Answer of `authorize`: whether a request is allowed, or until when. */
+export type Permission =
+  | boolean
+  | {
+      /** The end, as a Date or in ms since the epoch. It allows at least a second; an end that has passed does not allow. */
+      readonly expiresAt: Date | number;
+    };
 
 /** Kinds of {@link ClientRequest}. */
 export type ClientAction = ClientRequest['action'];
