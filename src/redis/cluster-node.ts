@@ -1,5 +1,5 @@
 import { runWithoutAsyncContext } from '../internal/async-context.js';
-import { sleep, systemClock, type Timer, withTimeout } from '../internal/clock.js';
+import { sleep as sleepBy, systemClock, type Timer, withTimeout } from '../internal/clock.js';
 import { ConnectionError } from '../internal/errors.js';
 import { ConnectionState } from './connection-state.js';
 import type { Command, PlainCommand, Reply } from './driver.js';
@@ -80,8 +80,8 @@ export function withNodeTimeout<T>(ms: number, what: string, work: Promise<T>): 
 }
 
 /** Does not keep the process alive. */
-export function pause(ms: number): Promise<void> {
-  return sleep(systemClock, ms, { keepAlive: false });
+export function sleep(ms: number): Promise<void> {
+  return sleepBy(systemClock, ms, { keepAlive: false });
 }
 
 export interface NodeEvents {

@@ -1,6 +1,6 @@
 import { backoff, systemClock } from '../internal/clock.js';
 import { ConnectionError } from '../internal/errors.js';
-import { pause } from './cluster-node.js';
+import { sleep } from './cluster-node.js';
 import { groupBy, isRetryableError, parseMovedAddress, slotOf, slotOfCommand } from './cluster-slots.js';
 import type { ClusterTopology } from './cluster-topology.js';
 import type { Command, ExecuteOptions, Reply } from './driver.js';
@@ -140,7 +140,7 @@ export class ClusterRouter {
         }
         const [unit] = left as [RoutedCommand];
         const target = unit.cause && parseMovedAddress(unit.cause, this.#addressFor(unit) ?? '');
-        await pause(backoff(systemClock, attempt, FIRST_RETRY_DELAY, MAX_RETRY_DELAY));
+        await sleep(backoff(systemClock, attempt, FIRST_RETRY_DELAY, MAX_RETRY_DELAY));
         await this.#topology.refresh(target);
         const parts = groupBy(left, (each) => this.#addressFor(each));
         const again = [...parts].map(([address, part]) => this.#send(call, address, part));

@@ -1,6 +1,6 @@
 import { backoff, systemClock } from '../internal/clock.js';
 import { CommandError, ConnectionError } from '../internal/errors.js';
-import { type ClusterClientAdapter, CONNECT_DEADLINE, pause, withNodeTimeout } from './cluster-node.js';
+import { type ClusterClientAdapter, CONNECT_DEADLINE, sleep, withNodeTimeout } from './cluster-node.js';
 import { groupBy, isRetryableError, slotOf } from './cluster-slots.js';
 import type { ClusterTopology } from './cluster-topology.js';
 import type { DriverListener, SubscriptionKind } from './driver.js';
@@ -80,7 +80,7 @@ export class ClusterSubscriber {
       if (this.#closed || performance.now() > end) throw missed.cause;
       left = missed.names;
       this.#stale = true;
-      await pause(backoff(systemClock, attempt, FIRST_RETRY_DELAY, MAX_RETRY_DELAY));
+      await sleep(backoff(systemClock, attempt, FIRST_RETRY_DELAY, MAX_RETRY_DELAY));
     }
   }
 
@@ -153,7 +153,7 @@ export class ClusterSubscriber {
    */
   async #checkMissingNode(address: string): Promise<void> {
     if (await this.#topology.ping(address)) {
-      await pause(MISSING_NODE_GRACE);
+      await sleep(MISSING_NODE_GRACE);
       await this.#topology.refresh();
     }
     if (this.#classicAt !== address || this.#topology.map?.nodes.includes(address) === true) return;

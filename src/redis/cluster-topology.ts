@@ -6,7 +6,7 @@ import {
   ClusterNode,
   type CommandConnectionListener,
   type NodeEvents,
-  pause,
+  sleep,
   withNodeTimeout,
 } from './cluster-node.js';
 import { SlotMap } from './cluster-slots.js';
@@ -76,7 +76,7 @@ export class ClusterTopology {
   async discover(done: () => boolean): Promise<void> {
     for (let attempt = 0; !this.#closed && !done(); attempt++) {
       if (await this.refresh()) return;
-      await pause(backoff(systemClock, attempt, FIRST_DISCOVERY_DELAY, MAX_DISCOVERY_DELAY));
+      await sleep(backoff(systemClock, attempt, FIRST_DISCOVERY_DELAY, MAX_DISCOVERY_DELAY));
     }
   }
 
@@ -158,7 +158,7 @@ export class ClusterTopology {
 
   async #refreshSoon(from: string | undefined): Promise<boolean> {
     const wait = this.#lastRefresh + MIN_REFRESH_INTERVAL - performance.now();
-    if (wait > 0) await pause(wait);
+    if (wait > 0) await sleep(wait);
     this.#lastRefresh = performance.now();
     const answered = await this.#fetchSlots(this.#candidates(from));
     this.#timer?.cancel();

@@ -3,7 +3,7 @@ import {
   type ClusterClientAdapter,
   type CommandConnection,
   type CommandConnectionListener,
-  pause,
+  sleep,
 } from './cluster-node.js';
 import { joinAddress, splitAddress } from './cluster-slots.js';
 import { databaseOfCluster } from './database.js';
@@ -90,7 +90,7 @@ export class IoredisCluster implements ClusterClientAdapter {
       if (this.#given.status === 'end' && (given === undefined || tried)) {
         throw this.#lastError ?? new ConnectionError('the ioredis cluster client is closed');
       }
-      await pause(POLL_INTERVAL);
+      await sleep(POLL_INTERVAL);
     }
   }
 

@@ -4,7 +4,7 @@ import {
   type ClusterClientAdapter,
   type CommandConnection,
   type CommandConnectionListener,
-  pause,
+  sleep,
 } from './cluster-node.js';
 import { joinAddress, splitAddress } from './cluster-slots.js';
 import { databaseOfCluster, databaseRefusal } from './database.js';
@@ -128,7 +128,7 @@ export class NodeRedisCluster implements ClusterClientAdapter {
           new ConnectionError('the node-redis cluster client is closed')
         );
       this.#templateClient = await this.#anyClient();
-      if (this.#templateClient === undefined) await pause(POLL_INTERVAL);
+      if (this.#templateClient === undefined) await sleep(POLL_INTERVAL);
     }
   }
 

@@ -1,6 +1,6 @@
 import { systemClock, type Timer } from '../internal/clock.js';
 import { ConfigurationError, ConnectionError } from '../internal/errors.js';
-import { pause } from './cluster-node.js';
+import { sleep } from './cluster-node.js';
 import { databaseOf } from './database.js';
 import {
   ALL_CAPABILITIES,
@@ -181,7 +181,7 @@ export class NodeRedisPoolDriver implements Driver {
       } catch (error) {
         if (this.#closed || !this.#pool.isOpen) throw this.#offline();
         this.#onError(error);
-        await pause(RETRY_DELAY);
+        await sleep(RETRY_DELAY);
       }
     }
   }

@@ -1,6 +1,6 @@
 import { backoff, systemClock } from '../internal/clock.js';
 import { ConnectionError, UnsupportedError } from '../internal/errors.js';
-import { ClusterNode, CONNECT_DEADLINE, pause, withNodeTimeout } from './cluster-node.js';
+import { ClusterNode, CONNECT_DEADLINE, sleep, withNodeTimeout } from './cluster-node.js';
 import { isRetryableError } from './cluster-slots.js';
 import { ConnectionState } from './connection-state.js';
 import { databaseRefusal } from './database.js';
@@ -206,7 +206,7 @@ export class NodeRedisSentinelDriver implements Driver {
         const refusal = databaseRefusal(error, undefined);
         if (refusal === undefined) this.#state.setError(error);
         else this.#state.refuse(refusal);
-        await pause(backoff(systemClock, attempt, FIRST_RETRY_DELAY, MAX_RETRY_DELAY));
+        await sleep(backoff(systemClock, attempt, FIRST_RETRY_DELAY, MAX_RETRY_DELAY));
       }
     }
     // The owner has closed the client, or it has stopped trying.
