@@ -2,18 +2,7 @@
 // Clients of the connections run whose own cost is measured: `rollcall/client`, and a bare WebSocket with JSON.parse.
 import { connect } from 'rollcall/client';
 import { WebSocket } from 'ws';
-
-/** Connections that are opened concurrently. */
-const AT_ONCE = 50;
-
-let received = 0;
-let expected = Number.POSITIVE_INFINITY;
-
-const count = () => {
-  if (++received < expected) return;
-  expected = Number.POSITIVE_INFINITY;
-  process.send?.({ received });
-};
+import { countMessage, expectMessages, someAtOnce } from './arrivals.js';
 
 /**
  * One client in one room.
@@ -41,7 +30,7 @@ async function rollcallClient(url, room) {
   // Reconnects at once, as the bare client does.
   const client = connect({ url, WebSocket: Socket, backoff: { first: 1, max: 1 } });
   const joined = client.join(room);
-  joined.on('message', count);
+  joined.on('message', countMessage);
   await joined.ready;
   return {
     comeBack: () =>
@@ -71,7 +60,7 @@ async function bareClient(url, room) {
       // As in a browser, and as rollcall/client listens: `ws` creates an event for each message.
       socket.addEventListener('message', ({ data }) => {
         const frame = JSON.parse(String(data));
-        if (frame.type === 'event') count();
+        if (frame.type === 'event') countMessage();
         else if (frame.type === 'welcome') socket.send(JSON.stringify({ type: 'join', id: 1, room }));
         else if (frame.type === 'ok') resolve(socket);
         else reject(new Error(String(data)));
@@ -93,18 +82,6 @@ const kinds = { client: rollcallClient, 'bare-client': bareClient };
 /** @type {BenchClient[]} */
 let clients = [];
 
-/**
- * @param {number} length
- * @param {(n: number) => Promise<unknown>} task
- */
-async function someAtOnce(length, task) {
-  let started = 0;
-  const worker = async () => {
-    while (started < length) await task(started++);
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, worker));
-}
-
 /** @typedef {{ do: 'join', kind: string, port: number, count: number, spread: number } | { do: 'expect', count: number } | { do: 'come-back' | 'leave' | 'measure' }} ClientLoadRequest */
 
 process.on('message', async (/** @type {ClientLoadRequest} */ request) => {
@@ -118,8 +95,7 @@ process.on('message', async (/** @type {ClientLoadRequest} */ request) => {
   } else if (request.do === 'come-back') {
     await someAtOnce(clients.length, async (n) => clients[n]?.comeBack());
   } else if (request.do === 'expect') {
-    received = 0;
-    expected = request.count;
+    expectMessages(request.count);
   } else if (request.do === 'leave') {
     for (const client of clients) client.close();
     clients = [];

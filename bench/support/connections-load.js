@@ -3,22 +3,12 @@
 import { get } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WebSocket } from 'ws';
-
-/** Connections that are opened concurrently. */
-const AT_ONCE = 50;
+import { countMessage, expectMessages, receivedMessages, someAtOnce } from './arrivals.js';
 
 /** @type {(() => void)[]} */
 let closers = [];
 /** Positions by user and room, for kinds that recover. @type {Map<string, string>} */
 const positions = new Map();
-let received = 0;
-let expected = Number.POSITIVE_INFINITY;
-
-const count = () => {
-  if (++received < expected) return;
-  expected = Number.POSITIVE_INFINITY;
-  process.send?.({ received });
-};
 
 /**
  * @typedef {object} JoinRequest
@@ -59,7 +49,7 @@ function join({ kind, port, rooms, spread, deflate }, n) {
       const begin = data.toString('latin1', 0, 13);
       if (begin.startsWith('42') || begin === '{"type":"even') {
         if (kind === 'rollcall') notePosition(user, data);
-        return count();
+        return countMessage();
       }
       // Engine.IO: 0 open, 2 ping, 40 connected, 43 an acknowledgement.
       if (begin.startsWith('43')) confirm();
@@ -95,7 +85,7 @@ function openStream({ port }) {
       response.on('data', (/** @type {string} */ text) => {
         for (const name of text.match(/^event: .+$/gm) ?? []) {
           if (name === 'event: $ready') resolve(undefined);
-          else count();
+          else countMessage();
         }
       });
     });
@@ -108,24 +98,18 @@ function openStream({ port }) {
 
 process.on('message', async (/** @type {LoadRequest} */ request) => {
   if (request.do === 'join') {
-    let started = 0;
-    const worker = async () => {
-      while (started < request.count) {
-        const n = started++;
-        await (request.kind.endsWith('sse') ? openStream(request) : join(request, n));
-      }
-    };
-    received = 0;
-    await Promise.all(Array.from({ length: AT_ONCE }, worker));
-    while (received < request.events) await sleep(1);
+    expectMessages();
+    await someAtOnce(request.count, (n) =>
+      request.kind.endsWith('sse') ? openStream(request) : join(request, n),
+    );
+    while (receivedMessages() < request.events) await sleep(1);
     process.send?.({ joined: request.count });
   } else if (request.do === 'leave') {
     for (const close of closers) close();
     closers = [];
     process.send?.({ left: true });
   } else {
-    received = 0;
-    expected = request.count;
+    expectMessages(request.count);
     process.send?.({ ready: true });
   }
 });
