@@ -1,3 +1,10 @@
+function ignore(): void {}
+
+/** Resolves when `task` has settled. Does not keep its result. */
+export function settled(task: Promise<unknown>): Promise<void> {
+  return task.then(ignore, ignore);
+}
+
 /** Throws the first error after all tasks have settled. */
 export async function allOrFirstError(tasks: readonly (Promise<unknown> | undefined)[]): Promise<void> {
   const failed = (await Promise.allSettled(tasks)).find(({ status }) => status === 'rejected');

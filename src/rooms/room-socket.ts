@@ -28,7 +28,7 @@ import { assertJoinOptions, RoomMembership } from './room-membership.js';
 import { EncodedFrame } from './room-message.js';
 
 /** The connection or stream of rollcall that the socket belongs to. */
-interface ServingConnection {
+export interface ServingConnection {
   /** Changes the user between two frames of the client. */
   identify?(userId: string, options: IdentifyOptions): Promise<void>;
   /** As `authenticate` has returned it last; `undefined` before the first frame. */

@@ -17,7 +17,6 @@ import {
   readClientId,
   readResumePosition,
 } from './identity.js';
-import { identify, reauthorize } from './identity-change.js';
 import { SERVE_CLOSE_OPTION_NAMES } from './option-names.js';
 import type {
   ConnectionHandlerOptions,
@@ -27,7 +26,13 @@ import type {
   ServeStats,
 } from './options.js';
 import { plainEncoder, type TransportEncoder } from './peer-adapter.js';
-import { type Credentials, type RequestContext, stopTyping } from './request-context.js';
+import {
+  type AttachedClient,
+  type Credentials,
+  type RequestContext,
+  type RequestSettings,
+  stopTyping,
+} from './request-context.js';
 import { type ConnectionSettings, createRateLimit, ServerConnection } from './server-connection.js';
 import {
   isShared,
@@ -42,7 +47,8 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
   readonly #ownTyping: TypingService | undefined;
   readonly #reporter: ErrorReporter;
   readonly #settings: ConnectionSettings;
-  readonly #limits: Readonly<Record<'maxRooms' | 'maxWatched' | 'heartbeatInterval' | 'pongTimeout', number>>;
+  readonly #requestSettings: RequestSettings<User>;
+  readonly #limits: Readonly<Record<'heartbeatInterval' | 'pongTimeout', number>>;
   readonly #rejectsWithStatus: boolean;
   readonly #heartbeats: HeartbeatMonitor<User>;
   readonly #connections = new Set<ServerConnection<User>>();
@@ -59,9 +65,9 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
     const { rooms } = options;
     const clock = clockOption(options.clock);
     const whole = { min: 1, integer: true };
+    const maxRooms = numberOption('maxRooms', options.maxRooms, 100, whole);
+    const maxWatched = numberOption('maxWatched', options.maxWatched, 1_000, whole);
     this.#limits = {
-      maxRooms: numberOption('maxRooms', options.maxRooms, 100, whole),
-      maxWatched: numberOption('maxWatched', options.maxWatched, 1_000, whole),
       heartbeatInterval: numberOption('heartbeatInterval', options.heartbeatInterval, 25_000, {
         unit: 'ms',
         min: 10,
@@ -80,8 +86,15 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
     }
     this.#options = { ...options, typing: options.typing ?? (this.#ownTyping as TypingService) };
     const consumeRate = options.rateLimit && createRateLimit(options.rateLimit, report);
-    const onEnded = (connection: object) =>
-      void this.#connections.delete(connection as ServerConnection<User>);
+    this.#requestSettings = {
+      options: this.#options,
+      identityChange: options.identityChange === true,
+      maxRooms,
+      maxWatched,
+      clock,
+      report,
+    };
+    const onEnded = (connection: object) => this.#onEnded(connection as ServerConnection<User>);
     const shared = { clock, report, counters: this.#counters, pongs: { reported: false } };
     const { heartbeatInterval } = this.#limits;
     this.#settings = { ...shared, maxFrameBytes, heartbeatInterval, consumeRate, onEnded };
@@ -147,20 +160,20 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
       const connection = this.#add(tab, plainEncoder, settings);
       onConnection(connection);
       this.#serve(connection, url === undefined ? handshake : { request: copy(url) });
-      return connection.done;
+      return connection.whenDone();
     });
     return { connection: shared, begin: () => shared.start() };
   }
 
   #serve(connection: ServerConnection<User>, handshake: Handshake<R>): void {
-    const served = this.#attach(handshake, connection)
-      // A callback of its own, so that the handshake can be collected.
-      .then((client) => client && this.#serveUntilClosed(connection, client))
+    // Nothing waits for the end of the connection: a pending promise and its functions would take about 2 KB.
+    this.#attach(handshake, connection)
+      .then((client) => this.#start(connection, client))
       .catch((error: unknown) => {
         this.report(error);
         connection.close(CloseCode.UNAVAILABLE, 'the server failed');
+        connection.markReleased();
       });
-    connection.done = Promise.all([served, connection.ended]);
   }
 
   async close(options: ServeCloseOptions = {}): Promise<void> {
@@ -188,7 +201,7 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
       const ms = drainPeriod * clock.random();
       if (ms > 0) await sleep(clock, ms);
       connection.close(CloseCode.SERVICE_RESTART, 'service restart', { handoff });
-      await connection.done;
+      await connection.whenDone();
     });
     this.#heartbeats.stop();
     await this.#ownTyping?.close();
@@ -198,7 +211,7 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
   async #attach(
     handshake: Handshake<R>,
     connection: ServerConnection<User>,
-  ): Promise<AttachedClient<User> | undefined> {
+  ): Promise<ConnectedClient<User> | undefined> {
     const reject = ({ code, reason }: ConnectionRejection) => {
       this.#counters.refused++;
       if (connection.open) connection.close(code, reason);
@@ -207,8 +220,7 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
     if (this.#closing !== undefined) return reject(RESTARTING.result);
     // A client that disconnects during `authenticate` never comes online.
     const admission =
-      this.#admissions.get(handshake) ??
-      (await Promise.race([this.#admit(handshake.request), connection.ended]));
+      this.#admissions.get(handshake) ?? (await connection.beforeEnd(this.#admit(handshake.request)));
     if (admission === undefined || !connection.open) return reject(RESTARTING.result);
     const { result: known, since, clientId, credentials } = admission;
     if ('code' in known) return reject(known);
@@ -239,58 +251,40 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
     return reject(RESTARTING.result);
   }
 
-  async #serveUntilClosed(connection: ServerConnection<User>, client: AttachedClient<User>): Promise<void> {
+  /** Without a client the connection was rejected. */
+  async #start(connection: ServerConnection<User>, client: ConnectedClient<User> | undefined): Promise<void> {
+    if (client === undefined) return connection.markReleased();
+    const { known, socket, since } = client;
     try {
-      await this.#serveClient(connection, client);
-    } finally {
-      await client.socket.detach({ handoff: this.#handoff });
+      const { peer } = connection;
+      // Held messages may not be received: the client may disconnect first.
+      const position = peer.hasHeldFrames ? since : socket.position;
+      peer.welcome(connection.welcome(socket, position, known.expiresAt));
+      socket.serve(connection);
+      this.#callHook(this.#options.onConnect, socket, known.user);
+    } catch (error) {
+      await socket.detach({ handoff: this.#handoff });
+      throw error;
     }
+    connection.start(this.#requestSettings, client);
+    if (connection.ended) this.#onEnded(connection);
   }
 
-  /** Resolves when the connection has ended. */
-  async #serveClient(
-    connection: ServerConnection<User>,
-    { known, socket, since, credentials }: AttachedClient<User>,
-  ): Promise<void> {
-    const { peer } = connection;
-    // Held messages may not be received: the client may disconnect first.
-    const position = peer.hasHeldFrames ? since : socket.position;
-    const { maxRooms, maxWatched } = this.#limits;
-    peer.welcome(connection.welcome(socket, position, known.expiresAt));
-    const { onConnect, onDisconnect } = this.#options;
-    let context: RequestContext<User> | undefined;
-    socket.serve({
-      // `context` is set after `onConnect`, which may call these.
-      identify: async (userId, identifyOptions) => {
-        await undefined;
-        await identify(context as RequestContext<User>, userId, identifyOptions);
-      },
-      get user() {
-        return connection.user;
-      },
-      recheck: async () => {
-        await undefined;
-        await reauthorize(context as RequestContext<User>);
-      },
-    });
-    this.#callHook(onConnect, socket, known.user);
-    context = connection.start({
-      options: this.#options,
-      known,
-      credentials,
-      identityChange: this.#options.identityChange === true,
-      lastRefresh: Promise.resolve(),
-      socket,
-      maxRooms,
-      maxWatched,
-      joining: new Map<string, Promise<unknown>>(),
-      typing: new Set<string>(),
-      lastHistoryRead: Promise.resolve(),
-    });
-    await connection.ended;
-    this.#callHook(onDisconnect, socket, context.known.user);
+  #onEnded(connection: ServerConnection<User>): void {
+    this.#connections.delete(connection);
+    const { context } = connection;
+    if (context !== undefined) context.runInContext(() => this.#release(connection, context));
+  }
+
+  async #release(connection: ServerConnection<User>, context: RequestContext<User>): Promise<void> {
+    const { socket } = context;
+    // Not while the transport reports the end.
+    await undefined;
+    this.#callHook(this.#options.onDisconnect, socket, context.known.user);
     // Not awaited: on failure, typing expires after its `ttl`.
     stopTyping(context, socket.userId).catch((error: unknown) => this.report(error));
+    await socket.detach({ handoff: this.#handoff });
+    connection.markReleased();
   }
 
   /** Never throws: the connection does not depend on it. */
@@ -364,12 +358,9 @@ interface Admission<User extends ConnectionIdentity> {
 
 const RESTARTING = { result: { code: CloseCode.SERVICE_RESTART, reason: 'service restart' } };
 
-interface AttachedClient<User extends ConnectionIdentity> {
-  readonly known: AuthenticatedUser<User>;
-  readonly socket: RoomSocket;
+interface ConnectedClient<User extends ConnectionIdentity> extends AttachedClient<User> {
   /** The last position of a client that has reconnected. */
   readonly since: string | undefined;
-  readonly credentials: Credentials<User> | undefined;
 }
 
 function toHttpRejection({ code }: ConnectionRejection): HandshakeRejection {

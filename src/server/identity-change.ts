@@ -27,7 +27,6 @@ export async function changeIdentity<User extends ConnectionIdentity>(
       isChanged = true;
       // Not awaited: on failure, typing expires after its `ttl`.
       stopTyping(context, previous).catch(context.report);
-      context.typing.clear();
       context.known = known;
       context.setExpiry(known.expiresAt);
       context.sendWelcome(position);
@@ -46,7 +45,7 @@ export async function reauthorize<User extends ConnectionIdentity>(
 ): Promise<void> {
   const { socket } = context;
   await context.betweenFrames(() => {
-    context.permissions.clear();
+    context.clearPermissions();
     return socket.reauthorize((request) => isAllowed(context, context.known.user, request));
   });
 }
@@ -69,12 +68,12 @@ export async function identify<User extends ConnectionIdentity>(
 }
 
 async function isAllowed<User extends ConnectionIdentity>(
-  { options, permissions }: RequestContext<User>,
+  context: RequestContext<User>,
   user: User,
   request: IdentifyRequest,
 ): Promise<boolean> {
   try {
-    return permissions.accept(await options.authorize(user, request), request);
+    return context.accept(await context.options.authorize(user, request), request);
   } catch (error) {
     // The application's way to refuse a frame.
     if (error instanceof RequestError) return false;

@@ -9,15 +9,15 @@ const MIN_DELAY = 1_000;
 /** The earliest end of what `authorize` has allowed one connection to be shown. */
 export class PermissionExpiry {
   readonly #clock: Clock;
-  readonly #onExpired: () => void;
+  readonly #socket: { recheck(): void };
   /** In ms since the epoch. */
   #earliest = Number.POSITIVE_INFINITY;
   #timer: Timer | undefined;
 
-  /** `onExpired`: everything that is shown must be asked about again. */
-  constructor(clock: Clock, onExpired: () => void) {
+  /** At the end everything that `socket` is shown is asked about again. */
+  constructor(clock: Clock, socket: { recheck(): void }) {
     this.#clock = clock;
-    this.#onExpired = onExpired;
+    this.#socket = socket;
   }
 
   /** In ms; `undefined`: no permission expires. */
@@ -53,7 +53,7 @@ export class PermissionExpiry {
     this.#earliest = expiresAt;
     this.#timer = callAt(this.#clock, Math.max(expiresAt, this.#clock.now() + MIN_DELAY), () => {
       this.clear();
-      this.#onExpired();
+      this.#socket.recheck();
     });
   }
 }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Json } from '../internal/codec.js';
 import { isThenable, messageOf } from '../internal/diagnostics.js';
 import { HandlerError, isClientFault, isRollcallError } from '../internal/errors.js';
+import { settled } from '../internal/promises.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import type {
   ClientFrame,
@@ -139,12 +140,12 @@ function refuseMembers<User extends ConnectionIdentity>(
 
 /** Never throws. */
 function ask<User extends ConnectionIdentity>(
-  { options, known, permissions }: RequestContext<User>,
+  context: RequestContext<User>,
   request: ClientRequest,
 ): boolean | Promise<boolean> {
   try {
-    const answer = options.authorize(known.user, request);
-    const accept = (settled: unknown) => permissions.accept(settled, request);
+    const answer = context.options.authorize(context.known.user, request);
+    const accept = (settled: unknown) => context.accept(settled, request);
     return isThenable(answer) ? answer.then(accept) : accept(answer);
   } catch (error) {
     return Promise.reject(error);
@@ -214,26 +215,23 @@ async function executeFrame<User extends ConnectionIdentity>(
 }
 
 async function handleJoin<User extends ConnectionIdentity>(
-  { socket, joining, credentials, permissions }: RequestContext<User>,
+  context: RequestContext<User>,
   { room, since, last, info, members }: JoinFrame,
   membersRefusal: RequestError | undefined,
 ): Promise<JoinReply> {
+  const { socket, credentials } = context;
   const joined = socket.join(room, {
     ...(since === undefined ? {} : { since }),
     ...(last === undefined ? {} : { last }),
     ...(info === undefined ? {} : { info: info as Json }),
     ...(members === undefined || membersRefusal !== undefined ? {} : { members }),
   });
-  joining.set(room, joined);
-  try {
-    const { position } = await joined;
-    if (membersRefusal !== undefined) await socket.endMembers(room, membersRefusal.message);
-    // A client without credentials to replace cannot do anything about it.
-    const expiresIn = credentials && permissions.timeLeft;
-    return { ...(position && { position }), ...(expiresIn && { expiresIn }) };
-  } finally {
-    if (joining.get(room) === joined) joining.delete(room);
-  }
+  context.addJoin(room, joined);
+  const { position } = await joined;
+  if (membersRefusal !== undefined) await socket.endMembers(room, membersRefusal.message);
+  // A client without credentials to replace cannot do anything about it.
+  const expiresIn = credentials && context.permissionTimeLeft;
+  return { ...(position && { position }), ...(expiresIn && { expiresIn }) };
 }
 
 function handleRefresh<User extends ConnectionIdentity>(
@@ -273,9 +271,8 @@ async function refresh<User extends ConnectionIdentity>(
   if (known.userId !== socket.userId) return {};
   context.known = known;
   const expiresIn = context.setExpiry(known.expiresAt);
-  const { permissions } = context;
-  if (permissions.timeLeft !== undefined) await reauthorize(context);
-  const { timeLeft } = permissions;
+  if (context.permissionTimeLeft !== undefined) await reauthorize(context);
+  const timeLeft = context.permissionTimeLeft;
   return expiresIn === undefined && timeLeft === undefined
     ? {}
     : { expiresIn: Math.min(expiresIn ?? Number.POSITIVE_INFINITY, timeLeft ?? Number.POSITIVE_INFINITY) };
@@ -285,19 +282,20 @@ async function handleLeave<User extends ConnectionIdentity>(
   context: RequestContext<User>,
   room: string,
 ): Promise<void> {
-  const { socket, options, typing } = context;
+  const { socket, options } = context;
   const left = socket.leave(room, { notify: false });
-  if (typing.delete(room)) await options.typing?.stop(room, socket.userId, { except: socket.id });
+  if (context.removeTyping(room)) await options.typing?.stop(room, socket.userId, { except: socket.id });
   await left;
 }
 
 async function handleTyping<User extends ConnectionIdentity>(
-  { socket, options, typing }: RequestContext<User>,
+  context: RequestContext<User>,
   { room, on }: TypingFrame,
 ): Promise<void> {
+  const { socket, options } = context;
   assertJoined(socket, room);
-  if (on) typing.add(room);
-  else typing.delete(room);
+  if (on) context.addTyping(room);
+  else context.removeTyping(room);
   await options.typing?.[on ? 'start' : 'stop'](room, socket.userId, { except: socket.id });
 }
 
@@ -350,8 +348,8 @@ function inTurn<User extends ConnectionIdentity, T>(
   kind: 'lastHistoryRead' | 'lastRefresh',
   work: () => Promise<T>,
 ): Promise<T> {
-  const done = context[kind].then(work);
-  context[kind] = done.catch(() => {});
+  const done = (context[kind] ?? Promise.resolve()).then(work);
+  context[kind] = settled(done);
   return done;
 }
 
@@ -377,11 +375,11 @@ function rethrowAsHandlerError(error: unknown): never {
 
 /** Otherwise the socket would not receive its own message. */
 async function waitForJoin<User extends ConnectionIdentity>(
-  { socket, joining }: RequestContext<User>,
+  context: RequestContext<User>,
   room: string,
 ): Promise<void> {
-  await joining.get(room)?.catch(() => {});
-  assertJoined(socket, room);
+  await context.joinOf(room)?.catch(() => {});
+  assertJoined(context.socket, room);
 }
 
 function assertJoined(socket: RoomSocket, room: string): void {

@@ -1,16 +1,21 @@
-import { type Clock, callAt, type Timer } from '../internal/clock.js';
+import type { Clock } from '../internal/clock.js';
 import { ClosedError, HandlerError } from '../internal/errors.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import { PROTOCOL_VERSION, type ServerFrame } from '../protocol/frames.js';
-import type { DetachOptions } from '../rooms/options.js';
-import type { RoomSocket } from '../rooms/room-socket.js';
+import type { DetachOptions, IdentifyOptions } from '../rooms/options.js';
+import type { RoomSocket, ServingConnection } from '../rooms/room-socket.js';
 import type { ConnectionPeer } from './connection-peer.js';
+import { identify, reauthorize } from './identity-change.js';
 import type { ConnectionIdentity, RateLimiter } from './options.js';
 import { parseClientFrame } from './parse-frame.js';
 import { MESSAGE_TOO_BIG, PeerAdapter, type TransportEncoder } from './peer-adapter.js';
-import { PermissionExpiry } from './permission-expiry.js';
-import { type RequestContext, type RequestOutput, RequestSlots } from './request-context.js';
-import { RequestError, toErrorFrame } from './request-error.js';
+import {
+  type AttachedClient,
+  type RequestConnection,
+  RequestContext,
+  type RequestSettings,
+} from './request-context.js';
+import { RequestError } from './request-error.js';
 import { handleFrame } from './request-handlers.js';
 
 /** Shared by all connections of a server. */
@@ -29,11 +34,10 @@ export interface ConnectionSettings {
   readonly onEnded: (connection: object) => void;
 }
 
-/** Known when the socket is attached. */
-export type AttachedContext<User extends ConnectionIdentity> = Omit<
-  RequestContext<User>,
-  keyof RequestOutput | 'slots'
->;
+interface QueuedChange {
+  run(): Promise<void>;
+  cancel(error: ClosedError): void;
+}
 
 /** Waiting frames, and their characters, before reading pauses. */
 const MAX_WAITING = 64;
@@ -41,14 +45,10 @@ const MAX_WAITING_LENGTH = 262_144;
 /** More than can be in flight at the pause, unless compressed: a flood, which closes the connection. */
 const MAX_FRAMES = 32_768;
 const MAX_LENGTH = 2 * 1_048_576;
-/** Concurrent requests. */
-const MAX_RUNNING = 64;
 /** Unreadable frames before the connection is closed. */
 const MAX_UNREADABLE = 10;
 /** Consecutive frames over the rate limit before the connection is closed. */
 const MAX_LIMITED = 100;
-/** Bytes of replies for a client that sends, but does not read. */
-const MAX_UNREAD = 4 * 1_048_576;
 /**
  * In ms. A browser runs the timers of a hidden page once a minute, so its next ping of the protocol may be that late; it
  * answers pings of the transport at once.
@@ -59,25 +59,26 @@ const THROTTLED_TIMER = 60_000;
  * Incoming side of one connection: a bounded queue of frames, which are authorized one after the other, then
  * run concurrently. Memory is bounded, whatever the client sends.
  */
-export class ServerConnection<User extends ConnectionIdentity> {
+export class ServerConnection<User extends ConnectionIdentity>
+  implements RequestConnection, ServingConnection
+{
   /** Outgoing side. */
   readonly peer: PeerAdapter;
-  /** Resolves at the end of the connection. */
-  readonly ended: Promise<undefined>;
   readonly #settings: ConnectionSettings;
-  /** Unparsed, because a parsed frame may take many times the memory; `undefined`: a binary frame. */
-  readonly #queue: (string | undefined)[] = [];
+  /**
+   * Unparsed, because a parsed frame may take many times the memory; `undefined`: a binary frame. An idle connection has no
+   * queue, because its memory would last as long as the connection.
+   */
+  #queue: (string | undefined)[] | undefined;
   #queueLength = 0;
   /** Changes of the user, which go before waiting frames. */
-  readonly #changes: { run(): Promise<void>; cancel(error: ClosedError): void }[] = [];
-  readonly #slots = new RequestSlots(MAX_RUNNING);
+  #changes: QueuedChange[] | undefined;
   #context: RequestContext<User> | undefined;
   #processing = false;
   #paused = false;
   #unreadable = 0;
   #limited = 0;
-  #expiry: Timer | undefined;
-  #resolveEnded: ((ended: undefined) => void) | undefined;
+  #ended = false;
   /** Arrival of the last message or pong, by the clock's `monotonic`. */
   #lastReceived: number;
   /** Time of the unanswered ping. */
@@ -86,14 +87,14 @@ export class ServerConnection<User extends ConnectionIdentity> {
   #resumedAt = 0;
   /** Start of a time without handling frames: before `start`, or while paused. */
   #stalledSince: number;
-  /** The connection has ended and its socket is detached. */
-  done: Promise<unknown> = Promise.resolve();
+  /** Ends a wait for the end of the connection. */
+  #onEnded: (() => void) | undefined;
+  #released = false;
+  #done: Promise<void> | undefined;
+  #resolveDone: (() => void) | undefined;
 
   constructor(transport: ConnectionPeer, encoder: TransportEncoder, settings: ConnectionSettings) {
     this.peer = new PeerAdapter(transport, encoder, settings.clock, this);
-    this.ended = new Promise((resolve) => {
-      this.#resolveEnded = resolve;
-    });
     this.#settings = settings;
     this.#lastReceived = settings.clock.monotonic();
     this.#stalledSince = this.#lastReceived;
@@ -101,12 +102,63 @@ export class ServerConnection<User extends ConnectionIdentity> {
 
   /** False once closed or ended. */
   get open(): boolean {
-    return this.#resolveEnded !== undefined && !this.peer.closed;
+    return !this.#ended && !this.peer.closed;
+  }
+
+  /** `undefined` before {@link start}. */
+  get context(): RequestContext<User> | undefined {
+    return this.#context;
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Resolves with the result of `work`, or with `undefined` if the connection ends first. `work` must not reject. */
+  beforeEnd<T>(work: Promise<T>): Promise<T | undefined> {
+    return new Promise((resolve) => {
+      // Cleared, because `resolve` keeps the result.
+      this.#onEnded = () => {
+        this.#onEnded = undefined;
+        resolve(undefined);
+      };
+      work.then((result) => {
+        this.#onEnded = undefined;
+        resolve(result);
+      });
+    });
+  }
+
+  /** Resolves when the connection has ended and its socket is detached. */
+  whenDone(): Promise<void> {
+    if (this.#ended && this.#released) return Promise.resolve();
+    this.#done ??= new Promise((resolve) => {
+      this.#resolveDone = resolve;
+    });
+    return this.#done;
+  }
+
+  /** The socket is detached, or was not attached. */
+  markReleased(): void {
+    this.#released = true;
+    if (this.#ended) this.#resolveDone?.();
   }
 
   /** As `authenticate` has returned it last; `undefined` before the connection is attached. */
   get user(): User | undefined {
     return this.#context?.known.user;
+  }
+
+  /** For `RoomSocket.identify`, which `onConnect` may call before the context is there. */
+  async identify(userId: string, options: IdentifyOptions): Promise<void> {
+    await undefined;
+    await identify(this.#context as RequestContext<User>, userId, options);
+  }
+
+  /** For `RoomSocket.recheck`, as {@link identify}. */
+  async recheck(): Promise<void> {
+    await undefined;
+    await reauthorize(this.#context as RequestContext<User>);
   }
 
   /** Longest frame of the client, in bytes. */
@@ -130,6 +182,7 @@ export class ServerConnection<User extends ConnectionIdentity> {
       counters.malformed++;
       return this.close(MESSAGE_TOO_BIG, 'the frame is too long');
     }
+    this.#queue ??= [];
     this.#queue.push(text);
     this.#queueLength += text?.length ?? 0;
     if (this.#exceeds(MAX_WAITING, MAX_WAITING_LENGTH) && !this.#paused) {
@@ -142,35 +195,9 @@ export class ServerConnection<User extends ConnectionIdentity> {
   }
 
   /** Handles frames that arrived earlier first. */
-  start(attached: AttachedContext<User>): RequestContext<User> {
-    const { options, known, credentials, identityChange, lastRefresh, socket } = attached;
-    const { maxRooms, maxWatched, joining, typing, lastHistoryRead } = attached;
-    // With a spread, V8 gives each of these objects a hidden class of its own, of 600 bytes.
-    this.#context = {
-      options,
-      known,
-      credentials,
-      identityChange,
-      lastRefresh,
-      socket,
-      maxRooms,
-      maxWatched,
-      joining,
-      typing,
-      lastHistoryRead,
-      slots: this.#slots,
-      isOpen: () => this.open && socket.attached,
-      betweenFrames: (change) => this.#betweenFrames(change),
-      runChanges: () => this.#runChanges(),
-      sendWelcome: (position) => this.#sendWelcome(socket, position),
-      send: (frame) => this.#send(frame),
-      sendError: (error, id) => this.#sendError(error, id),
-      close: (code, reason) => this.close(code, reason),
-      setExpiry: (expiresAt) => this.#expire(expiresAt),
-      permissions: new PermissionExpiry(this.#settings.clock, () => socket.recheck()),
-      report: this.#settings.report,
-    };
-    this.#expire(known.expiresAt);
+  start(settings: RequestSettings<User>, client: AttachedClient<User>): RequestContext<User> {
+    this.#context = new RequestContext(this, settings, client);
+    if (!this.#ended) this.#context.setExpiry(client.known.expiresAt);
     this.#processQueue();
     return this.#context;
   }
@@ -207,16 +234,14 @@ export class ServerConnection<User extends ConnectionIdentity> {
   }
 
   end(): void {
-    const resolve = this.#resolveEnded;
-    if (resolve === undefined) return;
-    this.#resolveEnded = undefined;
+    if (this.#ended) return;
+    this.#ended = true;
     this.peer.end();
     this.#clearQueue();
-    this.#expiry?.cancel();
-    this.#context?.permissions.clear();
-    this.#slots.wake();
+    this.#context?.end();
     this.#settings.onEnded(this);
-    resolve(undefined);
+    this.#onEnded?.();
+    if (this.#released) this.#resolveDone?.();
   }
 
   /** The process was frozen until `now`: earlier silence does not count. */
@@ -267,37 +292,32 @@ export class ServerConnection<User extends ConnectionIdentity> {
   }
 
   #exceeds(frames: number, length: number): boolean {
-    return this.#queue.length > frames || this.#queueLength > length;
+    return (this.#queue?.length ?? 0) > frames || this.#queueLength > length;
   }
 
   #clearQueue(): void {
-    this.#queue.length = 0;
+    this.#queue = undefined;
     this.#queueLength = 0;
-    for (const { cancel } of this.#changes.splice(0)) cancel(new ClosedError('the connection has ended'));
+    const changes = this.#changes ?? [];
+    this.#changes = undefined;
+    for (const { cancel } of changes) cancel(new ClosedError('the connection has ended'));
   }
 
-  #betweenFrames(change: () => Promise<void>): Promise<void> {
+  betweenFrames(change: () => Promise<void>): Promise<void> {
     return new Promise((resolve, reject) => {
       if (!this.open) throw new ClosedError('the connection has ended');
+      this.#changes ??= [];
       this.#changes.push({ run: () => change().then(resolve, reject), cancel: reject });
       // A frame that waits for a slot must not keep the change waiting, whose request may have the last one.
-      this.#slots.wake();
+      this.#context?.slots.wake();
       this.#processQueue();
     });
   }
 
-  async #runChanges(): Promise<void> {
-    for (let next = this.#changes.shift(); next !== undefined; next = this.#changes.shift()) await next.run();
-  }
-
-  /** Replaces the expiry. Returns the time left, in ms. */
-  #expire(expiresAt: number | undefined): number | undefined {
-    this.#expiry?.cancel();
-    if (expiresAt === undefined) return undefined;
-    const { clock } = this.#settings;
-    const onExpired = () => this.close(CloseCode.EXPIRED, 'the credentials have expired');
-    this.#expiry = callAt(clock, expiresAt, onExpired);
-    return Math.max(0, expiresAt - clock.now());
+  async runChanges(): Promise<void> {
+    for (let next = this.#changes?.shift(); next !== undefined; next = this.#changes?.shift()) {
+      await next.run();
+    }
   }
 
   #processQueue(): void {
@@ -308,15 +328,17 @@ export class ServerConnection<User extends ConnectionIdentity> {
 
   /** Never rejects. */
   async #drainQueue(context: RequestContext<User>): Promise<void> {
-    while (this.#queue.length + this.#changes.length > 0 && this.open && !this.#closeIfDetached()) {
-      if (this.#changes.length > 0) {
-        await this.#runChanges();
+    while (this.open && !this.#closeIfDetached()) {
+      if ((this.#changes?.length ?? 0) > 0) {
+        await this.runChanges();
         continue;
       }
+      if (this.#queue === undefined) break;
       const text = this.#queue.shift();
+      if (this.#queue.length === 0) this.#queue = undefined;
       this.#queueLength -= text?.length ?? 0;
       await this.#handleText(context, text);
-      if (this.#paused && this.#queue.length === 0) {
+      if (this.#paused && this.#queue === undefined) {
         this.#paused = false;
         this.markAlive();
         this.peer.resume();
@@ -347,17 +369,7 @@ export class ServerConnection<User extends ConnectionIdentity> {
       }
       throw new RequestError('INVALID', frame.problem);
     } catch (error) {
-      this.#sendError(error, frame.id);
-    }
-  }
-
-  #sendError(error: unknown, id: number | undefined): void {
-    const { report } = this.#settings;
-    if (!this.open || this.#context?.socket.attached !== true) return;
-    try {
-      this.#send(toErrorFrame(error, id, report));
-    } catch (failure) {
-      report(failure);
+      context.sendError(error, frame.id);
     }
   }
 
@@ -374,15 +386,6 @@ export class ServerConnection<User extends ConnectionIdentity> {
       maxBytes: this.maxFrameBytes,
       ...(expiresAt === undefined ? {} : { expiresIn: Math.max(0, expiresAt - clock.now()) }),
     };
-  }
-
-  #sendWelcome(socket: RoomSocket, position: string | undefined): void {
-    this.#send(this.welcome(socket, position, this.#context?.known.expiresAt));
-  }
-
-  #send(frame: ServerFrame): void {
-    if (this.peer.bufferedAmount > MAX_UNREAD) return this.close(CloseCode.SLOW_CONSUMER, 'reads too slowly');
-    this.peer.sendFrame(frame);
   }
 }
 

@@ -7,6 +7,7 @@ import type { Handshake } from '../server/handshake.js';
 import { CONNECTION_HANDLER_OPTION_NAMES } from '../server/option-names.js';
 import type { ConnectionIdentity, ServeCloseOptions, ServeStats } from '../server/options.js';
 import type { ServeHandle } from '../server/serve-handle.js';
+import type { TransportConnection } from '../server/shared-connection.js';
 import { FrameEncoders } from './frame-encoder.js';
 import { FrameWriter, OPEN } from './frame-writer.js';
 import { HandshakeHooks } from './handshake-hooks.js';
@@ -115,9 +116,7 @@ class RoomWebSocketServer<User extends ConnectionIdentity> implements ServeHandl
   };
 
   readonly #onConnection = (socket: ServerWebSocketLike, request: IncomingMessage): void => {
-    // `ws` emits `error` when the client breaks the protocol; `close` follows.
-    let fail: (() => void) | undefined;
-    socket.on('error', () => fail?.());
+    socket.on('error', onError);
     // The connection may have ended: `close` would not follow.
     if (socket.readyState !== OPEN) return;
     const writer = FrameWriter.create(socket, request, this.#encoders.for(socket, request));
@@ -126,13 +125,40 @@ class RoomWebSocketServer<User extends ConnectionIdentity> implements ServeHandl
       writer?.encoder ?? socketEncoder,
       this.#answered.get(request) ?? { request },
     );
-    fail = () => connection.fail();
-    socket.on('close', () => connection.end());
-    socket.on('message', (data: Buffer, isBinary: boolean) =>
-      connection.receive(isBinary ? undefined : data.toString()),
-    );
-    socket.on('ping', () => connection.markAlive());
-    socket.on('pong', (data: Buffer) => connection.onPong(String(data ?? '')));
+    (socket as ServedWebSocket)[CONNECTION] = connection;
+    socket.on('close', onClose);
+    socket.on('message', onMessage);
+    socket.on('ping', onPing);
+    socket.on('pong', onPong);
     begin();
   };
+}
+
+const CONNECTION = Symbol('rollcall.connection');
+
+interface ServedWebSocket extends ServerWebSocketLike {
+  [CONNECTION]?: TransportConnection;
+}
+
+// All sockets share these listeners: functions of its own would take a socket about 400 bytes.
+
+/** The client has broken the protocol; `close` follows. */
+function onError(this: ServedWebSocket): void {
+  this[CONNECTION]?.fail();
+}
+
+function onClose(this: ServedWebSocket): void {
+  this[CONNECTION]?.end();
+}
+
+function onMessage(this: ServedWebSocket, data: Buffer, isBinary: boolean): void {
+  this[CONNECTION]?.receive(isBinary ? undefined : data.toString());
+}
+
+function onPing(this: ServedWebSocket): void {
+  this[CONNECTION]?.markAlive();
+}
+
+function onPong(this: ServedWebSocket, data: Buffer): void {
+  this[CONNECTION]?.onPong(String(data ?? ''));
 }

@@ -9,7 +9,7 @@ const JOIN = { action: 'join' } as const;
 function fixture() {
   const clock = new FakeClock();
   let expired = 0;
-  const expiry = new PermissionExpiry(clock, () => expired++);
+  const expiry = new PermissionExpiry(clock, { recheck: () => void expired++ });
   const until = (ms: number) => ({ expiresAt: clock.now() + ms });
   return { clock, expiry, until, expired: () => expired };
 }

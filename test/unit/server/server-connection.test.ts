@@ -4,7 +4,8 @@ import { createRequestHandlers } from '../../../src/notifications/request-handle
 import type { ConnectionPeer } from '../../../src/server/connection-peer.js';
 import type { ConnectionHandlerOptions, ConnectionIdentity } from '../../../src/server/options.js';
 import { plainEncoder } from '../../../src/server/peer-adapter.js';
-import { type AttachedContext, ServerConnection } from '../../../src/server/server-connection.js';
+import type { AttachedClient, RequestSettings } from '../../../src/server/request-context.js';
+import { ServerConnection } from '../../../src/server/server-connection.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
 import { deferred } from '../../support/wait.js';
 
@@ -71,22 +72,23 @@ function fixture({ expiresAt, admit, ...options }: Given = {}) {
     close: (code: number, reason: string) => peer.close(code, reason),
     touch: async () => {},
   };
-  const context = {
+  const settings = {
     options: { authorize: () => true, rooms: {} as RoomService, authenticate: () => 'ann', ...options },
-    known: { user: { userId: 'ann' }, userId: 'ann', expiresAt, rateKey: 'ann' },
-    socket: room,
     maxRooms: 10,
     maxWatched: 10,
-    joining: new Map(),
-    typing: new Set(),
-    lastHistoryRead: Promise.resolve(),
-  } as unknown as AttachedContext<ConnectionIdentity>;
+    clock,
+    report,
+  } as unknown as RequestSettings<ConnectionIdentity>;
+  const client = {
+    known: { user: { userId: 'ann' }, userId: 'ann', expiresAt, rateKey: 'ann' },
+    socket: room,
+  } as unknown as AttachedClient<ConnectionIdentity>;
   const receive = (frame: object | string) =>
     connection.receive(typeof frame === 'string' ? frame : JSON.stringify(frame));
   const begin = () => {
     peer.welcome({ type: 'pong' });
     socket.sent.length = 0;
-    connection.start(context);
+    connection.start(settings, client);
   };
   return { clock, socket, peer, connection, room, reported, counters, receive, begin };
 }
