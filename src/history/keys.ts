@@ -19,21 +19,28 @@ export interface HistoryKeys {
  */
 export function historyKeys(channel: string): HistoryKeys {
   // With its length, no name and suffix equal another name.
-  if (hashTagIn(channel) !== undefined) return createKeys(`#${channel.length}:`, channel);
-  if (sharesSlot(channel)) return createKeys(':', `{${channel}}`);
+  if (hashTagIn(channel) !== undefined) return new KeysOfChannel(`#${channel.length}:`, channel);
+  if (sharesSlot(channel)) return new KeysOfChannel(':', `{${channel}}`);
   const tag = channel.replaceAll('%', '%25').replaceAll('}', '%7D');
-  return createKeys('!', `{${tag}}`);
+  return new KeysOfChannel('!', `{${tag}}`);
 }
 
-function createKeys(mark: string, name: string): HistoryKeys {
-  return {
-    messages: `${PREFIX}:log${mark}${name}`,
-    lastPosition: `${PREFIX}:last${mark}${name}`,
-    get idempotencyKeys(): readonly [string, string] {
-      const base = `${PREFIX}:once${mark}${name}`;
-      return [`${base}:0`, `${base}:1`];
-    },
-  };
+/** A class, because a getter in an object literal costs more than everything else here. */
+class KeysOfChannel implements HistoryKeys {
+  readonly messages: string;
+  readonly lastPosition: string;
+  readonly #name: string;
+
+  constructor(mark: string, name: string) {
+    this.messages = `${PREFIX}:log${mark}${name}`;
+    this.lastPosition = `${PREFIX}:last${mark}${name}`;
+    this.#name = mark + name;
+  }
+
+  get idempotencyKeys(): readonly [string, string] {
+    const base = `${PREFIX}:once${this.#name}`;
+    return [`${base}:0`, `${base}:1`];
+  }
 }
 
 /** False: the keys are in another slot than the sharded channel. */

@@ -20,7 +20,7 @@ class PendingDeadline implements Deadline {
     if (this.settled) return;
     this.settled = true;
     this.onDone();
-    // The entry stays until the next sweep; this releases its closure.
+    // The entry stays as long as an older one is pending; this releases its closure.
     this.expire = noop;
   }
 }
@@ -35,12 +35,15 @@ export class DeadlineQueue {
   readonly timeout: number;
   readonly #clock: Clock;
   #entries: PendingDeadline[] = [];
+  /** Index of the oldest entry that may be pending. */
   #head = 0;
   #timer: Timer | undefined;
   /** Calls that have not settled. */
   #pending = 0;
   readonly #onDone = (): void => {
     this.#pending--;
+    // Now, and not at the next sweep: an entry that lives so long is copied twice by the garbage collector.
+    this.#dropSettled();
     // A process without calls ends at once: not after the next sweep.
     if (this.#pending === 0) this.#timer?.keepAlive?.(false);
   };
@@ -67,29 +70,31 @@ export class DeadlineQueue {
 
   #sweep(): void {
     const now = this.#clock.monotonic();
-    const entries = this.#entries;
-    let head = this.#head;
-    for (; head < entries.length; head++) {
-      const entry = entries[head] as PendingDeadline;
-      if (entry.settled) continue;
-      if (entry.at > now) break;
+    for (;;) {
+      this.#dropSettled();
+      const entry = this.#entries[this.#head];
+      if (entry === undefined || entry.at > now) break;
       entry.settled = true;
       entry.expired = true;
       this.#pending--;
+      // May end other calls, and start new ones.
       entry.expire();
     }
-    this.#head = head;
-    // `expire` may start new deadlines.
-    if (head >= this.#entries.length) {
+    this.#timer = this.#entries.length === 0 ? undefined : this.#arm();
+  }
+
+  /** Those before the oldest pending one. */
+  #dropSettled(): void {
+    const entries = this.#entries;
+    let head = this.#head;
+    while (entries[head]?.settled === true) head++;
+    if (head === entries.length) {
       this.#entries = [];
-      this.#head = 0;
-      this.#timer = undefined;
-      return;
+      head = 0;
+    } else if (head > 1024 && head * 2 > entries.length) {
+      this.#entries = entries.slice(head);
+      head = 0;
     }
-    if (head > 1024 && head * 2 > this.#entries.length) {
-      this.#entries = this.#entries.slice(head);
-      this.#head = 0;
-    }
-    this.#timer = this.#arm();
+    this.#head = head;
   }
 }

@@ -1,6 +1,9 @@
 /** By the rules of Redis Cluster: the non-empty text between the first `{` and the next `}`. */
 export function hashTagIn(name: string): string | undefined {
-  return /^[^{]*\{([^}]+)\}/.exec(name)?.[1];
+  const open = name.indexOf('{');
+  if (open < 0) return undefined;
+  const close = name.indexOf('}', open + 1);
+  return close > open + 1 ? name.slice(open + 1, close) : undefined;
 }
 
 /** In the slot of `name`; undefined for names with a `}` but no tag, which cannot be in a tag. */

@@ -79,6 +79,23 @@ test('the callback of an expired call can start another call', () => {
   expect(clock.timers).toBe(0);
 });
 
+test('the callback of an expired call can end other calls, which then do not expire', () => {
+  const clock = new FakeClock();
+  const deadlines = new DeadlineQueue(clock, 800);
+  const expired: string[] = [];
+  deadlines.start(() => {
+    expired.push('first');
+    for (const call of [second, third]) call.done();
+  });
+  const second = deadlines.start(() => expired.push('second'));
+  const third = deadlines.start(() => expired.push('third'));
+  deadlines.start(() => expired.push('fourth'));
+  clock.advance(2_000);
+  expect(expired).toEqual(['first', 'fourth']);
+  expect([second.expired, third.expired]).toEqual([false, false]);
+  expect(clock.timers).toBe(0);
+});
+
 test('any mix of calls, ends and pauses expires each open call once, in time', () => {
   const step = fc.oneof(
     fc.record({ do: fc.constant('start' as const), n: fc.integer({ min: 1, max: 600 }) }),
