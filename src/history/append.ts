@@ -3,7 +3,7 @@ import { defineScript } from '../redis/script.js';
 import appendSource from './append.lua';
 import { headerStart } from './envelope.js';
 import { historyKeys } from './keys.js';
-import type { Position } from './position.js';
+import { type Position, positionTime } from './position.js';
 
 export const appendScript = defineScript('append', appendSource);
 
@@ -49,6 +49,8 @@ const MAX_BYTES = 1_048_576;
 export class AppendBatch<T> {
   readonly #first: AppendRequest<T>;
   readonly #channels = new Map<string, AppendRequest<T>[]>();
+  /** Cached; see {@link AppendBatch.#inOrder}. */
+  #ordered: readonly (readonly AppendRequest<T>[])[] | undefined;
   #count = 0;
   #bytes = 0;
 
@@ -59,7 +61,9 @@ export class AppendBatch<T> {
 
   /** In the order of the call's reply. */
   get items(): T[] {
-    return this.#inOrder().flatMap((appends) => appends.map(({ item }) => item));
+    const items: T[] = [];
+    for (const appends of this.#inOrder()) for (const { item } of appends) items.push(item);
+    return items;
   }
 
   get channelCount(): number {
@@ -85,6 +89,7 @@ export class AppendBatch<T> {
     else appends.push(append);
     this.#count++;
     this.#bytes += append.payload.length;
+    this.#ordered = undefined;
   }
 
   /** One batch per channel. */
@@ -139,7 +144,7 @@ export class AppendBatch<T> {
     const results: (AppendResult | string)[] = [];
     let at = 0;
     for (const { length } of this.#inOrder()) {
-      const [time, nonce] = String(reply[at++]).split('-');
+      const first = String(reply[at++]);
       let appended = 0;
       for (let message = 0; message < length; message++) {
         const field = reply[at++];
@@ -148,7 +153,8 @@ export class AppendBatch<T> {
         if (dash === 0) results.push(text.slice(1));
         else if (dash > 0) results.push({ position: text, receivers: 0, duplicate: true });
         else {
-          const position = `${Number(time) + appended++}-${nonce}`;
+          const position = appended === 0 ? first : laterPosition(first, appended);
+          appended++;
           results.push({ position, receivers: Number(text), duplicate: false });
         }
       }
@@ -157,11 +163,20 @@ export class AppendBatch<T> {
   }
 
   /** append.lua takes channels with one message first. */
-  #inOrder(): (readonly AppendRequest<T>[])[] {
-    const channels = [...this.#channels.values()];
-    if (channels.every(isSingle)) return channels;
-    return [...channels.filter(isSingle), ...channels.filter((appends) => !isSingle(appends))];
+  #inOrder(): readonly (readonly AppendRequest<T>[])[] {
+    if (this.#ordered === undefined) {
+      const channels = [...this.#channels.values()];
+      this.#ordered = channels.every(isSingle)
+        ? channels
+        : [...channels.filter(isSingle), ...channels.filter((appends) => !isSingle(appends))];
+    }
+    return this.#ordered;
   }
+}
+
+/** Of the message that was appended `count` messages after the one at `first`. */
+function laterPosition(first: Position, count: number): Position {
+  return `${positionTime(first) + count}${first.slice(first.indexOf('-'))}`;
 }
 
 function isSingle(appends: readonly AppendRequest<unknown>[]): boolean {

@@ -91,6 +91,8 @@ export class Publisher {
   #scheduled = false;
   /** A reply to messages with history is pending. */
   #busy = false;
+  /** The messages of that reply, until their channels are in `#waitingChannels`: most batches end before another message comes. */
+  #pending: readonly Publication[] = [];
   /** Messages that wait for that reply, and the channels that they or the pending messages are on. */
   #waiting: Publication[] = [];
   readonly #waitingChannels = new Set<string>();
@@ -178,10 +180,10 @@ export class Publisher {
     if (commands === batch) return void this.#send(batch, commands);
     this.#busy = true;
     this.#waiting = rest;
-    for (const { request } of batch)
-      if (request.history !== undefined) this.#waitingChannels.add(request.channel);
+    this.#pending = batch;
     void this.#send(batch, commands).finally(() => {
       this.#busy = false;
+      this.#pending = [];
       this.#waitingChannels.clear();
       this.#queue = inOrder(this.#waiting, this.#queue);
       this.#waiting = [];
@@ -190,6 +192,9 @@ export class Publisher {
   }
 
   #flushIndependent(): void {
+    for (const { request } of this.#pending)
+      if (request.history !== undefined) this.#waitingChannels.add(request.channel);
+    this.#pending = [];
     const batch: Publication[] = [];
     for (const publication of this.#queue) {
       const { channel, history } = publication.request;
@@ -300,6 +305,8 @@ export class Publisher {
 
 /** Those that must wait for a message with history on the same channel. */
 function splitAfterAppends(queue: Publication[]): { batch: Publication[]; rest: Publication[] } {
+  // Without messages of the other kind, no message has to wait for one.
+  if (queue.every(({ request }) => request.history !== undefined)) return { batch: queue, rest: [] };
   const appended = new Set<string>();
   const waiting = new Set<string>();
   const rest: Publication[] = [];
@@ -323,7 +330,7 @@ function groupIntoCommands(batch: readonly Publication[], perChannel: boolean): 
   if (batch.every(({ request }) => request.history === undefined)) return batch;
   const plain: Publication[] = [];
   const batches: AppendBatch<Publication>[] = [];
-  /** Index of the batch with the channel's latest message: a later message must not be in an earlier batch. */
+  /** Index of the batch with the channel's latest message, unless it is 0: a later message must not be in an earlier batch. */
   const latest = new Map<string, number>();
   for (const publication of batch) {
     const { payload } = publication;
@@ -333,11 +340,11 @@ function groupIntoCommands(batch: readonly Publication[], perChannel: boolean): 
       continue;
     }
     const append = { channel, sharded, payload, history, idempotencyKey, item: publication };
-    let at = latest.get(channel) ?? (perChannel ? batches.length : 0);
+    let at = (latest.size > 0 ? latest.get(channel) : undefined) ?? (perChannel ? batches.length : 0);
     while (batches[at]?.accepts(append) === false) at = perChannel ? batches.length : at + 1;
     batches[at] ??= new AppendBatch(append);
     batches[at]?.add(append);
-    latest.set(channel, at);
+    if (at > 0 || perChannel) latest.set(channel, at);
   }
   return [...plain, ...batches];
 }
