@@ -75,7 +75,8 @@ export class SubscriptionManager {
   #toSubscribe: RedisSubscription[] = [];
   #toUnsubscribe: RedisSubscription[] = [];
   readonly #awaitingRetry = new Set<RedisSubscription>();
-  #flushScheduled = false;
+  /** Sends what was collected in this turn of the event loop. */
+  #flushTimer: NodeJS.Immediate | undefined;
   #retryTimer: Timer | undefined;
   #attempts = 0;
   /** Set while this class closes a connection. */
@@ -106,6 +107,10 @@ export class SubscriptionManager {
       reset: (connection, cause, name) => this.#reset(connection, cause, name),
       report: (error) => this.#reportProbeError(error),
     });
+    // A message that the caller publishes without waiting for the confirmation follows SUBSCRIBE.
+    client.beforeCommands = () => {
+      if (this.#flushTimer !== undefined) runWithoutAsyncContext(() => this.#flush());
+    };
     client.listen({
       message: (kind, name, channel, payload) => {
         const { activity, subscriptions } = this.#groups[kind];
@@ -256,27 +261,27 @@ export class SubscriptionManager {
   }
 
   #scheduleFlush(): void {
-    if (this.#flushScheduled) return;
-    this.#flushScheduled = true;
-    const flush = () => {
-      this.#flushScheduled = false;
-      const toSubscribe = this.#toSubscribe;
-      const toUnsubscribe = this.#toUnsubscribe;
-      this.#toSubscribe = [];
-      this.#toUnsubscribe = [];
-      for (const kind of SUBSCRIPTION_KINDS) {
-        const ofKind = toSubscribe.filter((subscription) => subscription.kind === kind);
-        for (const binary of [false, true]) {
-          const ofFormat = ofKind.filter((subscription) => subscription.binary === binary);
-          this.#sendInBatches('subscribe', kind, ofFormat, binary);
-        }
-        const leaving = toUnsubscribe.filter((subscription) => subscription.kind === kind);
-        this.#sendInBatches('unsubscribe', kind, leaving);
+    // At the end of the turn, so that connections whose data arrived in it share a command. Without an async context,
+    // because the connection may be opened now, and serves all handlers.
+    this.#flushTimer ??= runWithoutAsyncContext(() => setImmediate(() => this.#flush()));
+  }
+
+  #flush(): void {
+    clearImmediate(this.#flushTimer);
+    this.#flushTimer = undefined;
+    const toSubscribe = this.#toSubscribe;
+    const toUnsubscribe = this.#toUnsubscribe;
+    this.#toSubscribe = [];
+    this.#toUnsubscribe = [];
+    for (const kind of SUBSCRIPTION_KINDS) {
+      const ofKind = toSubscribe.filter((subscription) => subscription.kind === kind);
+      for (const binary of [false, true]) {
+        const ofFormat = ofKind.filter((subscription) => subscription.binary === binary);
+        this.#sendInBatches('subscribe', kind, ofFormat, binary);
       }
-    };
-    // Not later: SUBSCRIBE goes before a message that the caller publishes without waiting for the confirmation. Without an async
-    // context, because the connection may be opened now, and serves all handlers.
-    runWithoutAsyncContext(() => process.nextTick(flush));
+      const leaving = toUnsubscribe.filter((subscription) => subscription.kind === kind);
+      this.#sendInBatches('unsubscribe', kind, leaving);
+    }
   }
 
   #sendInBatches(

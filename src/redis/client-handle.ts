@@ -27,6 +27,8 @@ export class SharedClient {
   readonly #forget: () => void;
   readonly #listeners = new Set<SharedClientListener>();
   readonly #waiting = new Set<ReadyCallback>();
+  /** Called before commands are sent. */
+  beforeCommands: () => void = () => {};
   #connecting: Promise<void> | undefined;
   #users = 0;
   #lastError: Error | undefined;
@@ -127,6 +129,7 @@ export class SharedClient {
 
   /** Rejects at once without a connection. */
   execute(commands: readonly Command[], options?: ExecuteOptions): Promise<Reply[]> {
+    this.beforeCommands();
     return this.driver.execute(commands, options);
   }
 

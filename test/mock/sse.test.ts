@@ -41,11 +41,11 @@ afterEach(async () => {
 /** Checks that ended streams leave no sockets, rooms or subscriptions. */
 async function expectNothingLeft(): Promise<void> {
   await Promise.all(servers.flatMap(({ streams }) => streams.map(({ closed }) => closed)));
-  await waitFor(() => rooms.stats().sockets === 0 && pubsub.stats().handlers === 0, {
+  await waitFor(() => rooms.stats().sockets === 0 && pubsub.stats().channels === 0, {
     message: () => JSON.stringify([rooms.stats(), pubsub.stats()]),
   });
   expect(rooms.stats()).toMatchObject({ sockets: 0, users: 0, rooms: 0 });
-  expect(pubsub.stats().channels).toBe(0);
+  expect(pubsub.stats().handlers).toBe(0);
 }
 
 describe.each(Object.entries(sseServers))('%s', (name, start) => {

@@ -15,6 +15,7 @@ import { type Arbitrary, fc } from '../../support/property.js';
 
 let driver: FakeDriver;
 let clock: FakeClock;
+let client: SharedClient;
 let hub: SubscriptionManager;
 let service: ServiceContext;
 let reports: [RollcallError, ErrorContext][];
@@ -22,7 +23,8 @@ let reports: [RollcallError, ErrorContext][];
 beforeEach(() => {
   driver = new FakeDriver();
   clock = new FakeClock();
-  hub = new SubscriptionManager(new SharedClient(driver, () => {}), clock);
+  client = new SharedClient(driver, () => {});
+  hub = new SubscriptionManager(client, clock);
   reports = [];
   service = new ServiceContext(new ErrorReporter((error, context) => reports.push([error, context])));
 });
@@ -107,15 +109,29 @@ describe('subscribing and unsubscribing', () => {
     expect(hub.sizes).toEqual(empty);
   });
 
-  test('names of one tick are sent in one command per kind', async () => {
+  test('names of one turn of the event loop are sent in one command per kind', async () => {
     for (const name of ['a', 'b', 'c']) {
       void hub.subscribe('channel', name, listener().member);
       void hub.subscribe('pattern', name, listener().member);
+      // As between the data of two connections.
+      await new Promise<void>((resolve) => process.nextTick(resolve));
     }
     await turn();
     expect(driver.calls.map(({ kind, names }) => [kind, names])).toEqual([
       ['channel', ['a', 'b', 'c']],
       ['pattern', ['a', 'b', 'c']],
+    ]);
+  });
+
+  test('names are sent before the next command of the client, also within the turn', async () => {
+    void hub.subscribe('channel', 'a', listener().member);
+    void client.execute([['PUBLISH', 'a', '"first"']]);
+    void hub.subscribe('channel', 'b', listener().member);
+    await turn();
+    expect(driver.calls.map(({ method, names }) => [method, names])).toEqual([
+      ['subscribe', ['a']],
+      ['execute', []],
+      ['subscribe', ['b']],
     ]);
   });
 
