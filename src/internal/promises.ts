@@ -5,10 +5,33 @@ export function settled(task: Promise<unknown>): Promise<void> {
   return task.then(ignore, ignore);
 }
 
-/** Throws the first error after all tasks have settled. */
-export async function allOrFirstError(tasks: readonly (Promise<unknown> | undefined)[]): Promise<void> {
-  const failed = (await Promise.allSettled(tasks)).find(({ status }) => status === 'rejected');
-  if (failed !== undefined) throw (failed as PromiseRejectedResult).reason;
+/**
+ * Rejects with the error of the first failed task in the list, after all tasks have settled. Takes half the memory of
+ * `Promise.allSettled`: every join and leave of a room waits here.
+ */
+export function allOrFirstError(tasks: readonly (Promise<unknown> | undefined)[]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let pending = 1;
+    let failedAt = tasks.length;
+    let reason: unknown;
+    const settle = () => {
+      if (--pending > 0) return;
+      if (failedAt === tasks.length) resolve();
+      else reject(reason);
+    };
+    for (const [at, task] of tasks.entries()) {
+      if (task === undefined) continue;
+      pending++;
+      task.then(settle, (error: unknown) => {
+        if (at < failedAt) {
+          failedAt = at;
+          reason = error;
+        }
+        settle();
+      });
+    }
+    settle();
+  });
 }
 
 /** Items handled before other work of the process runs. */

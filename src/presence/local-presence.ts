@@ -331,7 +331,8 @@ export class LocalPresence {
     const removes =
       (write.kind === 'socket' && write.value === undefined) ||
       (write.kind === 'room' && write.info === undefined);
-    const previousIds = removes ? this.#options.nodeLease.previousIds : [];
+    const { previousIds } = this.#options.nodeLease;
+    if (!removes || previousIds.length === 0) return this.#writer.apply(partition, write);
     const [record] = await Promise.all([
       this.#writer.apply(partition, write),
       ...previousIds.map((owner) => this.#writer.apply(partition, { ...write, owner } as PresenceWrite)),

@@ -49,12 +49,13 @@ export class RoomMembership {
 
   /** If joined already, it changes `info` and `members`, where given. */
   async join({ since, last, info, members }: JoinOptions): Promise<void> {
-    const { memberFeeds } = this.#context;
+    const { memberFeeds, presence } = this.#context;
     const { userId, writer } = this.#socket;
     const joins = !this.#listener.open;
+    const updates = joins || info !== undefined;
     await allOrFirstError([
       joins ? this.#listener.start(since, last) : undefined,
-      joins || info !== undefined ? this.#joinPresence(userId, info) : undefined,
+      presence !== undefined && updates ? this.#joinPresence(userId, info) : undefined,
     ]);
     if (members === undefined || members === this.#receivesMembers) return;
     if (members === false) await memberFeeds?.unsubscribe(this.#room, writer);

@@ -103,6 +103,13 @@ export class RoomSocket {
     return [...this.#memberships].filter(([, { desired }]) => desired).map(([room]) => room);
   }
 
+  /** @internal Number of {@link rooms}. */
+  get roomCount(): number {
+    let count = 0;
+    for (const { desired } of this.#memberships.values()) if (desired) count++;
+    return count;
+  }
+
   /** Number of watched users. */
   get watching(): number {
     return this.#watched.size;

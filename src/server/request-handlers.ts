@@ -17,6 +17,7 @@ import type {
   SendResult,
   TypingFrame,
 } from '../protocol/frames.js';
+import type { JoinOptions } from '../rooms/options.js';
 import type { RoomSocket } from '../rooms/room-socket.js';
 import { changeIdentity, reauthorize } from './identity-change.js';
 import type { ClientRequest, ConnectionIdentity } from './options.js';
@@ -88,7 +89,7 @@ function assertWithinLimits<User extends ConnectionIdentity>(
 ): void {
   switch (frame.type) {
     case 'join':
-      if (!socket.isIn(frame.room) && socket.rooms.length >= maxRooms) {
+      if (!socket.isIn(frame.room) && socket.roomCount >= maxRooms) {
         throw new RequestError('LIMIT', `a socket may join ${maxRooms} rooms: leave one first`);
       }
       return;
@@ -178,12 +179,12 @@ function requestsOf(frame: ClientFrame): ClientRequest[] {
   }
 }
 
-/** Resolves with the reply's data. */
-async function executeFrame<User extends ConnectionIdentity>(
+/** Returns the reply's data, or a promise of it. */
+function executeFrame<User extends ConnectionIdentity>(
   context: RequestContext<User>,
   frame: ClientFrame,
   membersRefusal: RequestError | undefined,
-): Promise<unknown> {
+): unknown {
   const { socket } = context;
   switch (frame.type) {
     case 'join':
@@ -220,12 +221,12 @@ async function handleJoin<User extends ConnectionIdentity>(
   membersRefusal: RequestError | undefined,
 ): Promise<JoinReply> {
   const { socket, credentials } = context;
-  const joined = socket.join(room, {
-    ...(since === undefined ? {} : { since }),
-    ...(last === undefined ? {} : { last }),
-    ...(info === undefined ? {} : { info: info as Json }),
-    ...(members === undefined || membersRefusal !== undefined ? {} : { members }),
-  });
+  const options: JoinOptions = {};
+  if (since !== undefined) options.since = since;
+  if (last !== undefined) options.last = last;
+  if (info !== undefined) options.info = info as Json;
+  if (members !== undefined && membersRefusal === undefined) options.members = members;
+  const joined = socket.join(room, options);
   context.addJoin(room, joined);
   const { position } = await joined;
   if (membersRefusal !== undefined) await socket.endMembers(room, membersRefusal.message);

@@ -55,6 +55,8 @@ export class WsClient {
   readonly frames: ServerFrame[] = [];
   readonly closed: Promise<{ code: number; reason: string }>;
   readonly #asked = new Map<number, (frame: OkFrame | ErrorFrame) => void>();
+  /** How the connection ended, for messages. */
+  #end = '';
   #id = 0;
 
   constructor(readonly socket: WebSocket) {
@@ -69,7 +71,10 @@ export class WsClient {
     });
     // The event "close" reports the end of the socket.
     socket.on('error', () => {});
-    socket.on('close', (code: number, reason: Buffer) => closed.resolve({ code, reason: reason.toString() }));
+    socket.on('close', (code: number, reason: Buffer) => {
+      this.#end = `, but it was closed with ${code} ${reason}`;
+      closed.resolve({ code, reason: reason.toString() });
+    });
   }
 
   /** Frames of one type received so far. */
@@ -89,7 +94,8 @@ export class WsClient {
   }
 
   async welcome(): Promise<WelcomeFrame> {
-    const frame = await waitFor(() => this.of('welcome')[0], { ...SOON, message: 'welcome' });
+    const message = () => `welcome${this.#end}`;
+    const frame = await waitFor(() => this.of('welcome')[0], { ...SOON, message });
     if (this.frames[0] !== frame) throw new Error('welcome was not the first frame');
     return frame as WelcomeFrame;
   }
