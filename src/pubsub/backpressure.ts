@@ -1,4 +1,4 @@
-import { type Clock, sleep } from '../internal/clock.js';
+import { sleep } from '../internal/clock.js';
 import type { ServiceContext } from './service-context.js';
 
 /** The receiver of a handler's messages, for example a connection. Paces messages that are read from the history. */
@@ -20,13 +20,11 @@ export class GuardedBackpressure implements Backpressure {
   readonly #receiver: Backpressure;
   readonly #service: ServiceContext;
   readonly #channel: string;
-  readonly #clock: Clock;
 
-  constructor(receiver: Backpressure, service: ServiceContext, channel: string, clock: Clock) {
+  constructor(receiver: Backpressure, service: ServiceContext, channel: string) {
     this.#receiver = receiver;
     this.#service = service;
     this.#channel = channel;
-    this.#clock = clock;
   }
 
   get full(): boolean {
@@ -44,7 +42,7 @@ export class GuardedBackpressure implements Backpressure {
     } catch (error) {
       this.#report(error);
     }
-    if (this.full) await sleep(this.#clock, PAUSE, { keepAlive: false });
+    if (this.full) await sleep(this.#service.clock, PAUSE, { keepAlive: false });
   }
 
   get pageBytes(): number {

@@ -3,6 +3,7 @@ import { type ChainLink, follows, mergeIntoChain, type Page } from '../history/m
 import { ORIGIN, type Position, positionTime } from '../history/position.js';
 import { type HistoryServer, isSameServer } from '../history/server-identity.js';
 import { runWithoutAsyncContext } from '../internal/async-context.js';
+import type { Clock } from '../internal/clock.js';
 import type { RollcallError } from '../internal/errors.js';
 import { Stopwatch, telemetry } from '../internal/telemetry.js';
 import type { Payload } from '../redis/driver.js';
@@ -47,6 +48,8 @@ export interface CatchUpCursorOptions {
 /** Messages per read: more than a short network failure loses, few enough not to block the event loop. */
 const PAGE = 100;
 
+const NO_POSITIONS: ReadonlySet<Position> = new Set();
+
 interface RecoveryStats {
   pages: number;
   messages: number;
@@ -61,7 +64,7 @@ interface RecoveryStats {
 export class CatchUpCursor {
   readonly #owner: CursorOwner;
   readonly #reader: RetryingReader;
-  readonly #now: () => number;
+  readonly #clock: Clock;
   #backpressure: Backpressure | undefined;
   /** `#backpressure` ends with the catch-up. */
   #paced = false;
@@ -80,7 +83,8 @@ export class CatchUpCursor {
   /** The read in progress is out of date. */
   #rereadNeeded = false;
   #subscribed = false;
-  readonly #live = new LiveBuffer();
+  /** Created by the first message that must wait. */
+  #live: LiveBuffer | undefined;
   #gap: Gap | undefined;
   /** A message arrived before its predecessor. */
   #pendingGap: Gap | undefined;
@@ -92,17 +96,17 @@ export class CatchUpCursor {
   #serverSeenAt = 0;
   /** The first read is done, or none is needed. */
   #positioned: boolean;
-  #positionWaiters: (() => void)[] = [];
+  #positionWaiters: (() => void)[] | undefined;
 
   constructor(
     owner: CursorOwner,
     reader: RetryingReader,
-    now: () => number,
+    clock: Clock,
     { start, backpressure, unchained = false }: CatchUpCursorOptions = {},
   ) {
     this.#owner = owner;
     this.#reader = reader;
-    this.#now = now;
+    this.#clock = clock;
     this.#backpressure = backpressure;
     this.#hasUnchainedMessages = unchained;
     this.#start = start;
@@ -152,7 +156,7 @@ export class CatchUpCursor {
 
   /** Continues the catch-up from this position, for one handler, which must leave this cursor. */
   split(backpressure: Backpressure): CatchUpCursor {
-    const cursor = new CatchUpCursor(this.#owner, this.#reader, this.#now, {
+    const cursor = new CatchUpCursor(this.#owner, this.#reader, this.#clock, {
       unchained: this.#hasUnchainedMessages,
     });
     cursor.pace(backpressure);
@@ -179,7 +183,9 @@ export class CatchUpCursor {
   /** Resolves when no message after the start position can be missed: with the first read. */
   whenPositioned(): Promise<void> {
     if (this.#positioned) return Promise.resolve();
-    return new Promise((resolve) => this.#positionWaiters.push(resolve));
+    this.#positionWaiters ??= [];
+    const waiters = this.#positionWaiters;
+    return new Promise((resolve) => waiters.push(resolve));
   }
 
   /** With `gap`, the Redis subscription is active again. */
@@ -204,7 +210,7 @@ export class CatchUpCursor {
     this.#lost = true;
     // The next server may differ. Buffered messages are in the history; if that server has lost them, they
     // must not pass as the beginning of its own history.
-    this.#live.take();
+    this.#live = undefined;
     this.#rereadNeeded = true;
     if (this.#position !== undefined) this.#catchingUp = true;
   }
@@ -255,7 +261,7 @@ export class CatchUpCursor {
 
   #setServer(server: HistoryServer): void {
     this.#server = server;
-    this.#serverSeenAt = this.#now();
+    this.#serverSeenAt = this.#clock.now();
   }
 
   #setPosition(position: Position): void {
@@ -266,6 +272,7 @@ export class CatchUpCursor {
   #buffer(link: ChainLink, payload: Payload): void {
     // The next read begins after the wait.
     if (this.#stopWaiting !== undefined) return;
+    this.#live ??= new LiveBuffer();
     if (!this.#live.add(link, payload)) this.#rereadNeeded = true;
   }
 
@@ -301,7 +308,7 @@ export class CatchUpCursor {
         continue;
       }
       this.#rereadNeeded = false;
-      this.#live.beginRead();
+      this.#live?.beginRead();
       const request = this.#createRequest();
       let page: Page<StoredMessage>;
       try {
@@ -313,7 +320,7 @@ export class CatchUpCursor {
         return this.#continueWithoutHistory();
       }
       if (abandoned()) return;
-      if (this.#positionWaiters.length > 0 && !this.#startsAtLatest()) {
+      if (this.#positionWaiters !== undefined && !this.#startsAtLatest()) {
         // Callers get their subscriptions before the first message.
         this.#resolvePositioned();
         await new Promise<void>((resolve) => setImmediate(resolve));
@@ -338,7 +345,7 @@ export class CatchUpCursor {
   /** Or until the last handler has left. */
   async #untilDrained(): Promise<void> {
     // Dropped live messages are read later.
-    this.#live.take();
+    this.#live = undefined;
     await new Promise<void>((resolve) => {
       this.#stopWaiting = resolve;
       void this.#backpressure?.drained().then(resolve);
@@ -360,6 +367,7 @@ export class CatchUpCursor {
     this.#gap = undefined;
     this.#pendingGap = undefined;
     this.#start = undefined;
+    if (this.#live?.isEmpty === true) this.#live = undefined;
     this.#resolvePositioned();
     if (gap !== undefined) this.#announce({ ...gap, recovered: true });
     this.#owner.onCaughtUp(this);
@@ -401,11 +409,11 @@ export class CatchUpCursor {
       // A start position that the server has not reached must not make every later message look old.
       this.#highWaterMark = Math.min(this.#highWaterMark, positionTime(page.last));
     }
-    const live = this.#live.positions();
+    const live = this.#live?.positions() ?? NO_POSITIONS;
     const result = mergeIntoChain<StoredMessage>(
       this.#position,
       usable,
-      this.#live.links(),
+      this.#live?.links() ?? [],
       this.#highWaterMark,
     );
     const [first] = result.steps;
@@ -430,7 +438,7 @@ export class CatchUpCursor {
       this.#owner.deliver(this, payload, position, replayed);
     }
     this.#position = result.position;
-    this.#live.keep(result.buffered);
+    this.#live?.keep(result.buffered);
     return !result.readAgain;
   }
 
@@ -465,7 +473,7 @@ export class CatchUpCursor {
     this.#position = undefined;
     this.#catchingUp = false;
     this.#endPacing();
-    const buffered = this.#live.take();
+    const buffered = this.#live?.take() ?? [];
     this.#start = undefined;
     this.#resolvePositioned();
     for (const message of buffered) {
@@ -487,12 +495,14 @@ export class CatchUpCursor {
 
   /** When the last delivered message was published. */
   #lastDeliveredAt(): Date {
-    return new Date(this.#position === undefined ? this.#now() : positionTime(this.#position) / 1_000);
+    return new Date(this.#position === undefined ? this.#clock.now() : positionTime(this.#position) / 1_000);
   }
 
   #resolvePositioned(): void {
     this.#positioned = true;
-    for (const resolve of this.#positionWaiters.splice(0)) resolve();
+    const waiters = this.#positionWaiters ?? [];
+    this.#positionWaiters = undefined;
+    for (const resolve of waiters) resolve();
   }
 
   #announce(discontinuity: Discontinuity): void {

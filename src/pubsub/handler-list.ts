@@ -38,7 +38,7 @@ export class HandlerList implements CursorOwner {
   /** Cached, because the next message usually has the same cursors. */
   #partial: { readonly cursors: readonly CatchUpCursor[]; readonly runs: readonly HandlerRun[] } | undefined;
   /** The innermost dispatch is last. */
-  readonly #dispatching: (readonly HandlerRun[])[] = [];
+  #dispatching: (readonly HandlerRun[])[] | undefined;
   #followsHistory = false;
   #cursors: readonly CatchUpCursor[] = [];
   /** For handlers that begin with the next message. */
@@ -112,7 +112,7 @@ export class HandlerList implements CursorOwner {
   delete(handler: HandlerSubscription): void {
     const cursor = this.#handlers.get(handler);
     if (!this.#handlers.delete(handler)) return;
-    for (const runs of this.#dispatching) skipInRuns(runs, handler);
+    for (const runs of this.#dispatching ?? []) skipInRuns(runs, handler);
     this.#resetRuns();
     cursor?.leave();
     if (cursor?.handlerCount === 0) this.#removeEmptyCursors();
@@ -165,7 +165,7 @@ export class HandlerList implements CursorOwner {
     if (cursor.handlerCount === 1) return cursor.pace(only?.backpressure as Backpressure);
     for (const handler of full) {
       const own = cursor.split(handler.backpressure as Backpressure);
-      this.#cursors = [...this.#cursors, own];
+      this.#cursors = this.#cursors.concat(own);
       this.#handlers.set(handler, own);
       cursor.leave();
     }
@@ -197,8 +197,8 @@ export class HandlerList implements CursorOwner {
 
   #createCursor(options: ConstructorParameters<typeof CatchUpCursor>[3]): CatchUpCursor {
     const { reader, clock } = this.#history;
-    const cursor = new CatchUpCursor(this, reader, () => clock.now(), options);
-    this.#cursors = [...this.#cursors, cursor];
+    const cursor = new CatchUpCursor(this, reader, clock, options);
+    this.#cursors = this.#cursors.concat(cursor);
     return cursor;
   }
 
@@ -228,7 +228,8 @@ export class HandlerList implements CursorOwner {
 
   /** Without handlers, a cursor would continue the chain in the wrong place. */
   #removeEmptyCursors(): void {
-    this.#cursors = this.#cursors.filter(({ handlerCount }) => handlerCount > 0);
+    // A copy without the spare room that `filter` leaves.
+    this.#cursors = this.#cursors.filter(({ handlerCount }) => handlerCount > 0).slice();
     if (this.#main?.handlerCount === 0) this.#main = undefined;
   }
 
@@ -269,6 +270,7 @@ export class HandlerList implements CursorOwner {
       const count = runs.reduce((sum, { handlers }) => sum + handlers.length, 0);
       emitDeliverEvent(count, this.#source.kind, delivery.channel, delivery.payload, delivery.position);
     }
+    this.#dispatching ??= [];
     this.#dispatching.push(runs);
     for (const { format, callbacks } of runs) delivery.callAll(format, callbacks);
     this.#dispatching.pop();

@@ -1,6 +1,6 @@
 import type { Position } from '../history/position.js';
 import type { Codec } from '../internal/codec.js';
-import type { Backpressure } from './backpressure.js';
+import { type Backpressure, GuardedBackpressure } from './backpressure.js';
 import type { Discontinuity } from './discontinuity.js';
 import type { RawHandler } from './message-context.js';
 import type { PayloadFormat, ServiceContext } from './service-context.js';
@@ -21,8 +21,7 @@ export class HandlerSubscription {
   /** False from `unsubscribe` on: the callback is not called. */
   active = true;
   readonly onDiscontinuity: ((discontinuity: Discontinuity) => void) | undefined;
-  /** During a catch-up. */
-  readonly backpressure: Backpressure | undefined;
+  readonly #receiver: Backpressure | undefined;
   #owner: SubscriptionOwner | undefined = undefined;
   #names: ChannelNames = '';
   #removed: Promise<void> | undefined = undefined;
@@ -35,7 +34,7 @@ export class HandlerSubscription {
     this.callback = callback;
     this.format = service.formatFor(codec, raw);
     this.onDiscontinuity = onDiscontinuity;
-    this.backpressure = backpressure;
+    this.#receiver = backpressure;
   }
 
   get service(): ServiceContext {
@@ -44,6 +43,13 @@ export class HandlerSubscription {
 
   get codec(): Codec {
     return this.format.codec;
+  }
+
+  /** During a catch-up. Created on demand, because most handlers are never asked. */
+  get backpressure(): Backpressure | undefined {
+    if (this.#receiver === undefined) return undefined;
+    const channel = this.service.stripPrefix('channel', this.#names as string);
+    return new GuardedBackpressure(this.#receiver, this.service, channel);
   }
 
   /** `owner` removes the handler later. */
@@ -77,5 +83,6 @@ export interface HandlerSubscriptionOptions {
   /** @default false */
   readonly raw?: boolean | undefined;
   readonly onDiscontinuity?: ((discontinuity: Discontinuity) => void) | undefined;
+  /** Only with one channel. */
   readonly backpressure?: Backpressure | undefined;
 }

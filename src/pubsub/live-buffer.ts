@@ -28,6 +28,10 @@ export class LiveBuffer {
     return !full;
   }
 
+  get isEmpty(): boolean {
+    return this.#messages.length === 0;
+  }
+
   /** Empties the buffer. */
   take(): StoredMessage[] {
     const messages = this.#messages.map(({ message }) => message);

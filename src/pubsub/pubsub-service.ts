@@ -12,7 +12,7 @@ import { ClientHandle } from '../redis/client-handle.js';
 import { databaseSuffix } from '../redis/database.js';
 import type { Command, Payload, Reply, SubscriptionKind } from '../redis/driver.js';
 import { escapePattern } from '../redis/pattern.js';
-import { type Backpressure, GuardedBackpressure } from './backpressure.js';
+import type { Backpressure } from './backpressure.js';
 import type { StartPosition } from './catch-up-cursor.js';
 import {
   type ChannelDefaults,
@@ -100,7 +100,7 @@ export class PubSubService {
     this.#handle = ClientHandle.open('PubSubService', options.redis, settings.timeout, clock);
     this.#manager = subscriptionManagerFor(this.#handle.shared, clock);
     this.#manager.requestProbeInterval(settings.probeInterval);
-    this.#service = new ServiceContext(new ErrorReporter(onError), prefix, unsubscribeDelay);
+    this.#service = new ServiceContext(new ErrorReporter(onError), prefix, unsubscribeDelay, clock);
     this.#databaseSuffix = databaseSuffix(this.#handle.database);
     this.#publisher = new Publisher(this.#handle);
     this.#history = {
@@ -486,7 +486,7 @@ export class PubSubService {
       codec,
       raw: raw === true,
       onDiscontinuity: onDiscontinuity && bindAsyncContext(onDiscontinuity),
-      backpressure: backpressure && this.#guard(backpressure, name),
+      backpressure,
     });
     return subscribe({
       handle: this.#handle,
@@ -499,10 +499,5 @@ export class PubSubService {
       backpressure: queue,
       signal,
     });
-  }
-
-  #guard(backpressure: Backpressure, name: string): Backpressure {
-    const channel = this.#service.stripPrefix('channel', name);
-    return new GuardedBackpressure(backpressure, this.#service, channel, this.#handle.clock);
   }
 }

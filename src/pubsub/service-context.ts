@@ -1,3 +1,4 @@
+import { type Clock, systemClock } from '../internal/clock.js';
 import type { Codec } from '../internal/codec.js';
 import { type ErrorReporter, messageOf } from '../internal/diagnostics.js';
 import { DecodeError } from '../internal/errors.js';
@@ -30,6 +31,7 @@ export class ServiceContext {
     readonly prefix = '',
     /** Time a Redis subscription outlives its last handler, in ms. */
     readonly unsubscribeDelay = 0,
+    readonly clock: Clock = systemClock,
   ) {}
 
   /** Restores the name that the caller used. */

@@ -8,7 +8,7 @@ function fixture(receiver: { full: boolean; drained(): Promise<void> }) {
   const clock = new FakeClock();
   const reports: [string, ErrorContext][] = [];
   const reporter = new ErrorReporter((error, context) => void reports.push([error.message, context]));
-  const guarded = new GuardedBackpressure(receiver, new ServiceContext(reporter), 'x', clock);
+  const guarded = new GuardedBackpressure(receiver, new ServiceContext(reporter, '', 0, clock), 'x');
   return { clock, reports, guarded };
 }
 
