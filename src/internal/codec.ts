@@ -87,6 +87,8 @@ function bytesOf(value: unknown): Buffer | undefined {
 
 /** @throws {@link InvalidArgumentError} if JSON cannot represent `value`. */
 export function encodeJson(argument: string, value: unknown): string {
+  // A constant: JSON.stringify makes a new string, and many of them are kept.
+  if (value === null) return 'null';
   let text: string | undefined;
   try {
     text = JSON.stringify(value);

@@ -1,3 +1,4 @@
+import { MultiMap } from '../internal/multi-map.js';
 import { joinIds, splitIds } from './keys.js';
 import { encodeEntry } from './record.js';
 import type { RoomWrite, SocketWrite } from './writes.js';
@@ -87,8 +88,10 @@ export class LocalSockets {
   /** The least recently written first. */
   readonly sockets = new Map<string, LocalSocket>();
   readonly memberships = new Map<string, LocalMembership>();
-  /** User → socket key → membership keys. Only users and sockets with rooms. */
-  readonly #membershipsByUser = new Map<string, Map<string, Set<string>>>();
+  /** Socket key → membership keys. */
+  readonly #membershipsBySocket = new MultiMap<string, string>();
+  /** User → keys of sockets with rooms. */
+  readonly #socketsByUser = new MultiMap<string, string>();
   /**
    * Room → memberships, the least recently written first. Without those of invisible users, which are not
    * written. Rooms in the order of their last writes.
@@ -166,14 +169,8 @@ export class LocalSockets {
     const key = joinIds(socket, room);
     this.memberships.set(key, membership);
     this.#setWritten(key, membership, written);
-    let sockets = this.#membershipsByUser.get(user);
-    if (sockets === undefined) {
-      sockets = new Map();
-      this.#membershipsByUser.set(user, sockets);
-    }
-    const keys = sockets.get(socket);
-    if (keys === undefined) sockets.set(socket, new Set([key]));
-    else keys.add(key);
+    if (!this.#membershipsBySocket.has(socket)) this.#socketsByUser.add(user, socket);
+    this.#membershipsBySocket.add(socket, key);
   }
 
   /** Whether it is, or will be, in Redis. */
@@ -202,14 +199,14 @@ export class LocalSockets {
 
   /** Written or not. */
   membershipsOf(user: string): LocalMembership[] {
-    const sockets = this.#membershipsByUser.get(user)?.values() ?? [];
-    return [...sockets].flatMap((keys) =>
-      [...keys].map((key) => this.memberships.get(key) as LocalMembership),
-    );
+    return this.#socketsByUser
+      .get(user)
+      .flatMap((socket) => this.#membershipsBySocket.get(socket))
+      .map((key) => this.memberships.get(key) as LocalMembership);
   }
 
   hasMemberships(user: string): boolean {
-    return this.#membershipsByUser.has(user);
+    return this.#socketsByUser.has(user);
   }
 
   /** `socket`: its key. */
@@ -217,27 +214,27 @@ export class LocalSockets {
     const key = joinIds(socket, room);
     this.memberships.delete(key);
     this.#leaveRoom(room, key);
-    const keys = this.#keysOf(socket);
-    keys?.delete(key);
-    if (keys?.size === 0) this.#deleteKeysOf(socket);
+    this.#membershipsBySocket.delete(socket, key);
+    if (!this.#membershipsBySocket.has(socket)) this.#forgetSocket(socket);
   }
 
   leaveAll(socket: string): LocalMembership[] {
     const removed: LocalMembership[] = [];
-    for (const key of this.#keysOf(socket) ?? []) {
+    for (const key of this.#membershipsBySocket.get(socket)) {
       const membership = this.memberships.get(key);
       this.memberships.delete(key);
       if (membership === undefined) continue;
       removed.push(membership);
       this.#leaveRoom(membership.room, key);
     }
-    this.#deleteKeysOf(socket);
+    this.#membershipsBySocket.deleteAll(socket);
+    this.#forgetSocket(socket);
     return removed;
   }
 
   /** Registered or put into a room by this process. */
   answersFor(socket: string): boolean {
-    return this.sockets.has(socket) || this.#keysOf(socket) !== undefined;
+    return this.sockets.has(socket) || this.#membershipsBySocket.has(socket);
   }
 
   /** A written membership of this process. */
@@ -245,14 +242,9 @@ export class LocalSockets {
     return this.#membershipsByRoom.has(room);
   }
 
-  #keysOf(socket: string): Set<string> | undefined {
-    return this.#membershipsByUser.get(splitIds(socket)[0])?.get(socket);
-  }
-
-  #deleteKeysOf(socket: string): void {
-    const [user] = splitIds(socket);
-    const sockets = this.#membershipsByUser.get(user);
-    if (sockets?.delete(socket) === true && sockets.size === 0) this.#membershipsByUser.delete(user);
+  /** It has no rooms. */
+  #forgetSocket(socket: string): void {
+    this.#socketsByUser.delete(splitIds(socket)[0], socket);
   }
 
   #leaveRoom(room: string, key: string): void {

@@ -1,13 +1,18 @@
 import type { Position } from '../history/position.js';
 import { runWithoutAsyncContext } from '../internal/async-context.js';
 import type { ChannelRef } from '../pubsub/channel-definition.js';
+import type { MessageHandler } from '../pubsub/options.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 import type { Subscription } from '../pubsub/subscribe.js';
 import type { RoomEvent } from './room-message.js';
 
 class ChannelAnchor {
   peers = 0;
-  constructor(readonly subscription: Promise<Subscription>) {}
+  constructor(
+    readonly channel: ChannelRef<RoomEvent>,
+    /** Replaced by its result. */
+    public subscription: Promise<Subscription> | Subscription,
+  ) {}
 }
 
 /**
@@ -16,7 +21,7 @@ class ChannelAnchor {
  */
 export class ChannelAnchors {
   readonly #pubsub: PubSubService;
-  readonly #onPayload: (payload: string, channel: string) => void;
+  readonly #onPayload: MessageHandler<string | Buffer>;
   readonly #onLost: (channel: string) => void;
   readonly #anchors = new Map<string, ChannelAnchor>();
 
@@ -27,7 +32,8 @@ export class ChannelAnchors {
     onLost: (channel: string) => void = () => {},
   ) {
     this.#pubsub = pubsub;
-    this.#onPayload = onPayload;
+    // One function for all channels.
+    this.#onPayload = (payload, { channel }) => onPayload(payload as string, channel);
     this.#onLost = onLost;
   }
 
@@ -41,24 +47,30 @@ export class ChannelAnchors {
     let anchor = this.#anchors.get(name);
     if (anchor === undefined) {
       const subscription = runWithoutAsyncContext(() =>
-        this.#pubsub.subscribe(channel, (payload) => this.#onPayload(payload as string, name), {
+        this.#pubsub.subscribe(channel, this.#onPayload, {
           raw: true,
           onDiscontinuity: ({ recovered }) => {
             if (!recovered) this.#onLost(name);
           },
         }),
       );
-      anchor = new ChannelAnchor(subscription);
+      anchor = new ChannelAnchor(channel, subscription);
       this.#anchors.set(name, anchor);
     }
     anchor.peers++;
     try {
-      return (await anchor.subscription).position;
+      anchor.subscription = await anchor.subscription;
+      return anchor.subscription.position;
     } catch (error) {
       // Every waiting peer receives the error; the next one subscribes again.
       if (this.#anchors.get(name) === anchor) this.#anchors.delete(name);
       throw error;
     }
+  }
+
+  /** The equal object that all peers of an acquired channel share. */
+  shared(channel: ChannelRef<RoomEvent>): ChannelRef<RoomEvent> {
+    return this.#anchors.get(channel.name)?.channel ?? channel;
   }
 
   /** The last peer unsubscribes. */

@@ -2,6 +2,7 @@ import type { Position } from '../history/position.js';
 import { allOrFirstError } from '../internal/promises.js';
 import { TYPING_EVENT } from '../protocol/frames.js';
 import type { ChannelRef } from '../pubsub/channel-definition.js';
+import type { Discontinuity } from '../pubsub/discontinuity.js';
 import type { MessageContext } from '../pubsub/message-context.js';
 import type { SubscribeOptions } from '../pubsub/options.js';
 import { readLastMessages } from '../pubsub/read-history.js';
@@ -18,11 +19,16 @@ export class ChannelListener {
   readonly #context: RoomContext;
   readonly #socket: MemberSocket;
   readonly #room: string | undefined;
-  readonly #channel: ChannelRef<RoomEvent>;
+  #channel: ChannelRef<RoomEvent>;
   readonly #anchors: ChannelAnchors;
   #anchored = false;
   #subscription: Subscription | undefined;
   #muted: boolean;
+  /**
+   * The peer asked for the last messages, and has received none since: those that were trimmed in the meantime are no longer
+   * among them.
+   */
+  #ignoresTrimmed = false;
 
   /** `muted`: skips messages until `unmute`. */
   constructor(context: RoomContext, socket: MemberSocket, room?: string, muted = false) {
@@ -57,27 +63,19 @@ export class ChannelListener {
   async start(since: SubscribeOptions['since'] | undefined, last = 0): Promise<void> {
     const end = await this.#anchors.acquire(this.#channel);
     this.#anchored = true;
+    this.#channel = this.#anchors.shared(this.#channel);
     const hasHistory = this.#channel.definition.history !== undefined;
     const replays = since === undefined && last > 0 && hasHistory;
     const start = replays ? await this.#replay(last) : (since ?? end);
-    let received = false;
+    this.#ignoresTrimmed = replays;
     this.#subscription = await this.#context.pubsub.subscribe(
       this.#channel,
-      (payload, context) => {
-        received = true;
-        this.#onMessage(payload as string, context);
-      },
+      (payload, context) => this.#onMessage(payload as string, context),
       {
         raw: true,
         ...(start === undefined ? {} : { since: start }),
         backpressure: this.#socket.writer,
-        onDiscontinuity: ({ reason, since, recovered }) => {
-          if (this.#muted) return;
-          // The peer asked for the last messages: those that were trimmed since are no longer among them.
-          if (replays && !received && reason === 'trimmed') return;
-          const notice = { type: 'discontinuity', reason, since: since.getTime(), recovered } as const;
-          this.#socket.writer.sendNotice(EncodedFrame.notice({ ...notice, ...this.#roomField }));
-        },
+        onDiscontinuity: (discontinuity) => this.#onDiscontinuity(discontinuity),
       },
     );
   }
@@ -99,7 +97,14 @@ export class ChannelListener {
     return this.#room === undefined ? {} : { room: this.#room };
   }
 
+  #onDiscontinuity({ reason, since, recovered }: Discontinuity): void {
+    if (this.#muted || (this.#ignoresTrimmed && reason === 'trimmed')) return;
+    const notice = { type: 'discontinuity', reason, since: since.getTime(), recovered } as const;
+    this.#socket.writer.sendNotice(EncodedFrame.notice({ ...notice, ...this.#roomField }));
+  }
+
   #onMessage(payload: string, context: MessageContext): void {
+    this.#ignoresTrimmed = false;
     if (this.#muted) return;
     const parsed = this.#context.parser.parse(this.#room, payload, context);
     if (parsed === undefined) return;

@@ -8,7 +8,7 @@ import type { Backpressure } from '../pubsub/backpressure.js';
 import { CatchUpPacer, type PacedReceiver } from './catch-up-pacer.js';
 import type { DetachOptions } from './options.js';
 import { EncodedFrame, type FrameEncoder, jsonEncoder } from './room-message.js';
-import { SlowConsumer, type SlowConsumerSettings } from './slow-consumer.js';
+import { SlowConsumer, type SlowConsumerPeer, type SlowConsumerSettings } from './slow-consumer.js';
 
 /** A connection to a user on any transport: a WebSocket, an event stream, a test's array. */
 export interface Peer {
@@ -39,15 +39,20 @@ export interface PeerWriterCounters {
   closedSlow: number;
 }
 
+export interface PeerWriterOwner {
+  /** The writer has closed the peer. Called once. */
+  detach(options: DetachOptions): unknown;
+}
+
 /**
  * Sends frames to one peer; a slow peer does not delay the others. Missed messages are paced by what the peer takes, and
  * live messages are not.
  */
-export class PeerWriter implements PacedReceiver, Backpressure {
+export class PeerWriter implements PacedReceiver, Backpressure, SlowConsumerPeer {
   readonly #peer: Peer;
   readonly #encoder: FrameEncoder;
   readonly #settings: PeerWriterSettings;
-  readonly #onClose: (options: DetachOptions) => void;
+  readonly #owner: PeerWriterOwner;
   /** For notices: a message's subscription runs in that context. */
   readonly #runInContext = captureAsyncContext();
   readonly #slowConsumer: SlowConsumer;
@@ -56,23 +61,18 @@ export class PeerWriter implements PacedReceiver, Backpressure {
   #open = true;
   #sentBytes = 0;
 
-  /** `onClose` is called once. */
   constructor(
     peer: Peer,
     settings: PeerWriterSettings,
-    onClose: (options: DetachOptions) => void,
+    owner: PeerWriterOwner,
     /** `undefined`: the peer may see every user. */
     readonly filter?: ViewerFilter,
   ) {
     this.#peer = peer;
     this.#encoder = peer.format ?? jsonEncoder;
     this.#settings = settings;
-    this.#onClose = onClose;
-    this.#slowConsumer = new SlowConsumer(settings, {
-      bufferedBytes: () => this.#bufferedBytes(),
-      onTooSlow: () => this.#closeSlow(),
-      onRecovered: (room, since) => this.#sendGap(room, since),
-    });
+    this.#owner = owner;
+    this.#slowConsumer = new SlowConsumer(settings, this);
   }
 
   get full(): boolean {
@@ -92,7 +92,19 @@ export class PeerWriter implements PacedReceiver, Backpressure {
   }
 
   onStuck(): void {
-    this.#closeSlow();
+    this.onTooSlow();
+  }
+
+  onTooSlow(): void {
+    if (!this.#open) return;
+    this.#settings.counters.closedSlow++;
+    this.close(CloseCode.SLOW_CONSUMER, 'reads too slowly');
+  }
+
+  onRecovered(room: string | undefined, since: number): void {
+    const roomField = room === undefined ? {} : { room };
+    const reason = 'overflow';
+    this.#send(EncodedFrame.notice({ type: 'discontinuity', ...roomField, reason, since, recovered: false }));
   }
 
   /** False after `end` or `close`. */
@@ -102,7 +114,12 @@ export class PeerWriter implements PacedReceiver, Backpressure {
 
   /** Infinity if `bufferedAmount` throws, which closes the peer. */
   get bufferedBytes(): number {
-    return this.#bufferedBytes();
+    try {
+      return this.#peer.bufferedAmount;
+    } catch (error) {
+      this.#closeFailed(error);
+      return Number.POSITIVE_INFINITY;
+    }
   }
 
   /** Calls `done` at once for a peer without `confirm`. */
@@ -159,7 +176,7 @@ export class PeerWriter implements PacedReceiver, Backpressure {
     if (!this.#open) return;
     this.end();
     // `peer.close` may detach synchronously, without these options.
-    this.#onClose(options);
+    this.#owner.detach(options);
     try {
       this.#runInContext(() => this.#peer.close(code, reason));
     } catch (error) {
@@ -191,30 +208,9 @@ export class PeerWriter implements PacedReceiver, Backpressure {
     }
   }
 
-  #bufferedBytes(): number {
-    try {
-      return this.#peer.bufferedAmount;
-    } catch (error) {
-      this.#closeFailed(error);
-      return Number.POSITIVE_INFINITY;
-    }
-  }
-
   #closeFailed(error: unknown): void {
     this.#report('a peer failed', error);
     this.close(CloseCode.UNAVAILABLE, 'sending failed');
-  }
-
-  #closeSlow(): void {
-    if (!this.#open) return;
-    this.#settings.counters.closedSlow++;
-    this.close(CloseCode.SLOW_CONSUMER, 'reads too slowly');
-  }
-
-  #sendGap(room: string | undefined, since: number): void {
-    const roomField = room === undefined ? {} : { room };
-    const reason = 'overflow';
-    this.#send(EncodedFrame.notice({ type: 'discontinuity', ...roomField, reason, since, recovered: false }));
   }
 
   #report(problem: string, cause: unknown): void {

@@ -17,15 +17,18 @@ export class RoomMembership {
   readonly #socket: MemberSocket;
   readonly #room: string;
   readonly #listener: ChannelListener;
-  /** In the presence room through this socket: two users while the socket changes from one to the other. */
-  #users: readonly string[] = [];
+  /** In the presence room through this socket. */
+  #user: string | undefined;
+  /** As `#user`, while the socket changes from one user to another. */
+  #otherUser: string | undefined;
   #info: Json | undefined;
   #receivesMembers: boolean | 'count' = false;
-  #tail: Promise<unknown>;
+  /** End of the last operation, while there is one. */
+  #tail: Promise<void> | undefined;
 
   /** `previous`: the socket's former membership, whose operations come first. */
   constructor(context: RoomContext, socket: MemberSocket, room: string, previous?: RoomMembership) {
-    this.#tail = previous === undefined ? Promise.resolve() : previous.#tail;
+    this.#tail = previous === undefined ? undefined : previous.#tail;
     this.#context = context;
     this.#socket = socket;
     this.#room = room;
@@ -42,8 +45,12 @@ export class RoomMembership {
   }
 
   enqueue<T>(task: () => Promise<T>): Promise<T> {
-    const done = this.#tail.then(task);
-    this.#tail = done.catch(() => {});
+    const done = (this.#tail ?? Promise.resolve()).then(task);
+    const clear = (): void => {
+      if (this.#tail === tail) this.#tail = undefined;
+    };
+    const tail = done.then(clear, clear);
+    this.#tail = tail;
     return done;
   }
 
@@ -93,12 +100,13 @@ export class RoomMembership {
 
   /** Puts another user into the presence room, too, with the same `info`. */
   async addUser(userId: string): Promise<void> {
-    if (this.#users.length > 0) await this.#joinPresence(userId, this.#info);
+    if (this.#user !== undefined) await this.#joinPresence(userId, this.#info);
   }
 
   /** The user's socket was removed from presence, and so from all rooms. */
   forgetUser(userId: string): void {
-    this.#users = this.#users.filter((each) => each !== userId);
+    if (this.#user === userId) this.#user = this.#otherUser;
+    if (this.#user === this.#otherUser || this.#otherUser === userId) this.#otherUser = undefined;
   }
 
   /** The peer receives no more messages. */
@@ -113,12 +121,13 @@ export class RoomMembership {
     const receivesMembers = this.#receivesMembers;
     this.#receivesMembers = false;
     // The presence service undoes a failed join.
-    const users = present ? this.#users : [];
-    this.#users = [];
+    const users = present ? [this.#user, this.#otherUser] : [];
+    this.#user = undefined;
+    this.#otherUser = undefined;
     await allOrFirstError([
       this.#listener.close(),
       receivesMembers !== false ? memberFeeds?.unsubscribe(this.#room, writer) : undefined,
-      ...users.map((userId) => presence?.leave(this.#room, userId, id)),
+      ...users.map((userId) => (userId === undefined ? undefined : presence?.leave(this.#room, userId, id))),
     ]);
   }
 
@@ -126,7 +135,8 @@ export class RoomMembership {
     const { presence, grace } = this.#context;
     if (presence === undefined) return;
     await presence.join(this.#room, userId, this.#socket.id, info, { grace });
-    if (!this.#users.includes(userId)) this.#users = this.#users.concat(userId);
+    if (this.#user === undefined) this.#user = userId;
+    else if (this.#user !== userId) this.#otherUser = userId;
     this.#info = info;
   }
 }

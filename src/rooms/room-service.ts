@@ -4,6 +4,7 @@ import { clockOption } from '../internal/clock.js';
 import { assertJson, type Json, jsonCodec } from '../internal/codec.js';
 import { assertErrorListener, ErrorReporter } from '../internal/diagnostics.js';
 import { ClosedError, DecodeError, InvalidArgumentError } from '../internal/errors.js';
+import { MultiMap } from '../internal/multi-map.js';
 import { runInSlices } from '../internal/promises.js';
 import {
   assertName,
@@ -86,7 +87,7 @@ export class RoomService {
   readonly #context: RoomContext;
   readonly #channels: RoomChannels;
   readonly #sockets = new Map<string, RoomSocket>();
-  readonly #byUser = new Map<string, Set<RoomSocket>>();
+  readonly #byUser = new MultiMap<string, RoomSocket>();
   readonly #unlisten: (() => void) | undefined;
   #closing: Promise<void> | undefined;
 
@@ -146,7 +147,7 @@ export class RoomService {
     this.#unlisten = presence?.onDisconnected((userId, socketId, reason) => {
       const socket = this.#sockets.get(socketId);
       // It may have another user by now.
-      if (socket !== undefined && this.#byUser.get(userId)?.has(socket)) {
+      if (socket !== undefined && this.#byUser.hasValue(userId, socket)) {
         socket.close(CloseCode.DISCONNECTED, reason, { immediate: true });
       }
     });
@@ -390,7 +391,7 @@ export class RoomService {
 
   /** The attached sockets of a user on this process. For all processes: {@link kick}, {@link disconnectUser}. */
   socketsOf(userId: string): RoomSocket[] {
-    return [...(this.#byUser.get(userId) ?? [])];
+    return this.#byUser.get(userId);
   }
 
   /** Counters and gauges. */
@@ -512,17 +513,12 @@ export class RoomService {
 
   #addUser(socketId: string, userId: string): void {
     const socket = this.#sockets.get(socketId);
-    if (socket === undefined) return;
-    const ofUser = this.#byUser.get(userId);
-    if (ofUser === undefined) this.#byUser.set(userId, new Set([socket]));
-    else ofUser.add(socket);
+    if (socket !== undefined) this.#byUser.add(userId, socket);
   }
 
   #removeUser(socketId: string, userId: string): void {
-    const ofUser = this.#byUser.get(userId);
     const socket = this.#sockets.get(socketId);
-    if (socket === undefined || ofUser?.delete(socket) !== true) return;
-    if (ofUser.size === 0) this.#byUser.delete(userId);
+    if (socket !== undefined) this.#byUser.delete(userId, socket);
   }
 
   #assertOpen(): void {

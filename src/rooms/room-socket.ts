@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Position } from '../history/position.js';
 import type { Json } from '../internal/codec.js';
 import { ClosedError, InvalidArgumentError, UnsupportedError } from '../internal/errors.js';
-import { allOrFirstError } from '../internal/promises.js';
+import { allOrFirstError, settled } from '../internal/promises.js';
 import { assertName, assertOptions } from '../internal/validate.js';
 import { ViewerFilter } from '../internal/viewer-filter.js';
 import type { PresenceService } from '../presence/presence-service.js';
@@ -37,6 +37,7 @@ export interface ServingConnection {
   recheck(): Promise<void>;
 }
 
+const NO_USERS: ReadonlySet<string> = new Set();
 /** Users per frame. */
 const PAGE_SIZE = 250;
 
@@ -52,7 +53,7 @@ export class RoomSocket {
   readonly #member: { -readonly [K in keyof MemberSocket]: MemberSocket[K] };
   #userListener: ChannelListener;
   readonly #memberships = new Map<string, RoomMembership>();
-  readonly #watched = new Set<string>();
+  #watched: Set<string> | undefined;
   #status: Status;
   #meta: Json | undefined;
   #revocations = 0;
@@ -61,7 +62,7 @@ export class RoomSocket {
   #starting: Promise<void> | undefined;
   #connection: ServingConnection | undefined;
   /** Changes of the user run one after the other. */
-  #lastIdentify: Promise<unknown> = Promise.resolve();
+  #lastIdentify: Promise<unknown> | undefined;
   /** The next user during a change; presence may have the socket of both. */
   #nextUserId: string | undefined;
   /** While the user changes: calls wait for it. Never rejects. */
@@ -83,7 +84,7 @@ export class RoomSocket {
     this.#context = context;
     const { writerSettings, reporter } = context;
     const filter = visible && new ViewerFilter(visible, (userId) => userId === this.userId, reporter);
-    this.#writer = new PeerWriter(peer, writerSettings, (options) => void this.detach(options), filter);
+    this.#writer = new PeerWriter(peer, writerSettings, this, filter);
     this.#member = { id: socketId, userId, clientId, writer: this.#writer };
     this.#userListener = new ChannelListener(context, this.#member);
   }
@@ -112,12 +113,12 @@ export class RoomSocket {
 
   /** Number of watched users. */
   get watching(): number {
-    return this.#watched.size;
+    return this.#watchedUsers.size;
   }
 
   /** True for a user whose presence the peer receives. */
   isWatching(userId: string): boolean {
-    return this.#watched.has(userId);
+    return this.#watchedUsers.has(userId);
   }
 
   /** @internal Number of revocations: a permission that was asked for before the last one may be out of date. */
@@ -237,7 +238,7 @@ export class RoomSocket {
   revoke(userIds: readonly string[], rooms: readonly string[]): void {
     if (!this.attached) return;
     this.#revocations++;
-    const ended = userIds.filter((userId) => this.#watched.has(userId));
+    const ended = userIds.filter((userId) => this.isWatching(userId));
     this.unwatch(ended);
     const code = 'FORBIDDEN';
     const users = ended.map((user) => ({ user, status: 'offline', lastSeen: 0, code }) as const);
@@ -254,7 +255,7 @@ export class RoomSocket {
    */
   onMessagesLost(): void {
     const connection = this.#connection;
-    const isShownSomething = this.#watched.size + this.#memberships.size > 0;
+    const isShownSomething = this.watching + this.#memberships.size > 0;
     if (connection !== undefined && isShownSomething) this.recheck();
   }
 
@@ -277,7 +278,7 @@ export class RoomSocket {
   /** @internal Ends the rooms, lists of members and watches that `authorize` or a ban refuses now. */
   async reauthorize(authorize: IdentifyOptions['authorize']): Promise<void> {
     const permissions = new Permissions(this.#context.bans, authorize, 'join is no longer allowed there');
-    await permissions.ask(this.#memberships, this.#watched);
+    await permissions.ask(this.#memberships, this.#watchedUsers);
     await permissions.checkBans(this.#memberships, this.userId);
     this.revoke([...permissions.refusedUsers], [...permissions.refusedMembers]);
     await Promise.all([...permissions.refusedRooms].map(([room, notice]) => this.#remove(room, notice)));
@@ -321,8 +322,10 @@ export class RoomSocket {
   }
 
   async #watch(unique: readonly string[]): Promise<void> {
-    const added = unique.filter((userId) => !this.#watched.has(userId));
-    for (const userId of added) this.#watched.add(userId);
+    this.#watched ??= new Set();
+    const watched = this.#watched;
+    const added = unique.filter((userId) => !watched.has(userId));
+    for (const userId of added) watched.add(userId);
     try {
       await this.#context.presenceFeed?.add(this.#writer, unique);
     } catch (error) {
@@ -333,7 +336,8 @@ export class RoomSocket {
 
   /** Stops sending the presence of users. */
   unwatch(userIds: Iterable<string>): void {
-    const removed = [...userIds].filter((userId) => this.#watched.delete(userId));
+    const removed = [...userIds].filter((userId) => this.#watched?.delete(userId));
+    if (this.watching === 0) this.#watched = undefined;
     this.#context.presenceFeed?.remove(this.#writer, removed);
   }
 
@@ -386,8 +390,9 @@ export class RoomSocket {
 
   /** @internal As {@link identify}. */
   changeUser(userId: string, options: IdentifyOptions, onIdentified: IdentifiedListener): Promise<void> {
-    const done = this.#lastIdentify.then(() => this.#identify(userId, options, onIdentified));
-    this.#lastIdentify = done.catch(() => {});
+    const last = this.#lastIdentify ?? Promise.resolve();
+    const done = last.then(() => this.#identify(userId, options, onIdentified));
+    this.#lastIdentify = settled(done);
     return done;
   }
 
@@ -434,12 +439,12 @@ export class RoomSocket {
     const change = new IdentityChange(this.#context, this.#member, userId, status, options);
     for (;;) {
       // Calls may go on, also those of `authorize`.
-      await change.permissions.ask(this.#memberships, this.#watched);
+      await change.permissions.ask(this.#memberships, this.#watchedUsers);
       this.#assertAttached();
       const resume = await this.#pauseCalls();
       try {
         // Others may have been joined or watched in the meantime.
-        if (change.permissions.isComplete(this.#memberships, this.#watched)) {
+        if (change.permissions.isComplete(this.#memberships, this.#watchedUsers)) {
           return await this.#changeUser(change, onIdentified);
         }
       } finally {
@@ -540,7 +545,7 @@ export class RoomSocket {
   }
 
   async #release({ immediate = false, handoff = false }: DetachOptions): Promise<void> {
-    this.unwatch(this.#watched);
+    this.unwatch(this.#watchedUsers);
     // Otherwise `start` would add the socket after its removal.
     if (this.#starting !== undefined) await this.#starting.catch(() => {});
     // It undoes a change, or ends it.
@@ -557,6 +562,10 @@ export class RoomSocket {
       this.#present && !handoff ? presence?.removeSocket(this.userId, this.id, { immediate }) : undefined,
     ]);
     for (const result of results) if (result.status === 'rejected') this.#report(result.reason);
+  }
+
+  get #watchedUsers(): ReadonlySet<string> {
+    return this.#watched ?? NO_USERS;
   }
 
   #presence(): PresenceService {

@@ -11,7 +11,7 @@ export interface SlowConsumerSettings {
 
 /** The peer, as {@link SlowConsumer} sees it. */
 export interface SlowConsumerPeer {
-  bufferedBytes(): number;
+  readonly bufferedBytes: number;
   /** The peer was cut off: close it. */
   onTooSlow(): void;
   /** The peer reads again, and missed messages of this room since this time, in ms. Without `room`: of its user. */
@@ -43,7 +43,7 @@ export class SlowConsumer {
   admit(room: string | undefined): 'send' | 'drop' | 'closed' {
     const { maxBufferedBytes, slowPeers, clock } = this.#settings;
     if (this.#droppedSince !== undefined) this.#checkDrained();
-    const buffered = this.#peer.bufferedBytes();
+    const buffered = this.#peer.bufferedBytes;
     if (this.#droppedSince === undefined && buffered <= maxBufferedBytes) return 'send';
     if (slowPeers === 'close' || this.#isHopeless(buffered)) {
       this.#peer.onTooSlow();
@@ -59,7 +59,7 @@ export class SlowConsumer {
 
   /** False: the peer was cut off, because it does not read at all. Notices are never dropped. */
   admitNotice(): boolean {
-    if (!this.#isHopeless(this.#peer.bufferedBytes())) return true;
+    if (!this.#isHopeless(this.#peer.bufferedBytes)) return true;
     this.#peer.onTooSlow();
     return false;
   }
@@ -97,7 +97,7 @@ export class SlowConsumer {
   /** The peer has caught up once half of its buffer has drained. */
   #checkDrained(): void {
     const dropped = this.#droppedSince;
-    const buffered = this.#peer.bufferedBytes();
+    const buffered = this.#peer.bufferedBytes;
     if (this.#isHopeless(buffered)) return this.#peer.onTooSlow();
     if (dropped === undefined || buffered > this.#settings.maxBufferedBytes / 2) return;
     this.stop();

@@ -45,7 +45,7 @@ export class PeerAdapter implements Peer {
   #closed = false;
   #closeDeadline: Timer | undefined;
   /** Callbacks of `confirm`, by the number in their ping. */
-  readonly #unconfirmed = new Map<number, () => void>();
+  #unconfirmed: Map<number, () => void> | undefined;
   #pings = 0;
 
   /** The transport sends what the encoder returns. */
@@ -120,9 +120,9 @@ export class PeerAdapter implements Peer {
   onPong(data: string): void {
     // A client may answer only the latest ping (RFC 6455, section 5.5.3), which may be a heartbeat's.
     const latest = data === '' ? this.#pings : Number(data);
-    for (const [ping, done] of this.#unconfirmed) {
+    for (const [ping, done] of this.#unconfirmed ?? []) {
       if (!(ping <= latest)) return;
-      this.#unconfirmed.delete(ping);
+      this.#unconfirmed?.delete(ping);
       done();
     }
   }
@@ -143,7 +143,7 @@ export class PeerAdapter implements Peer {
   close(code: number, reason: string): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#unconfirmed.clear();
+    this.#unconfirmed = undefined;
     this.#held = undefined;
     this.#heldBytes = 0;
     // A client that does not complete the handshake is cut off, and its buffers are freed.
@@ -174,7 +174,7 @@ export class PeerAdapter implements Peer {
   end(): void {
     this.#closed = true;
     this.#held = undefined;
-    this.#unconfirmed.clear();
+    this.#unconfirmed = undefined;
     this.#closeDeadline?.cancel();
   }
 
@@ -185,6 +185,7 @@ export class PeerAdapter implements Peer {
 
   #confirm(done: () => void): void {
     if (!this.#isOpen()) return;
+    this.#unconfirmed ??= new Map();
     this.#unconfirmed.set(++this.#pings, done);
     this.#transport.ping?.(String(this.#pings));
   }

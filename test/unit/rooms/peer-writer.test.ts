@@ -37,7 +37,7 @@ function fixture(slowPeers: 'close' | 'drop' = 'drop', peer = new FakePeer()) {
   const reporter = new ErrorReporter((error, context) => void errors.push([error, context]));
   const gone: unknown[] = [];
   const settings = { clock, reporter, maxBufferedBytes: MAX, slowPeers, counters };
-  const writer = new PeerWriter(peer, settings, (options) => void gone.push(options));
+  const writer = new PeerWriter(peer, settings, { detach: (options) => gone.push(options) });
   let count = 0;
   /** Sends the next number. */
   const say = (room?: string) => {

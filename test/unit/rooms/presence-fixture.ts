@@ -141,7 +141,7 @@ export function presenceFixture() {
       counters,
     } as const;
     const filter = visible && new ViewerFilter(visible, () => false, settings.reporter);
-    return { got, peer, writer: new PeerWriter(peer, settings, () => {}, filter) };
+    return { got, peer, writer: new PeerWriter(peer, settings, { detach: () => {} }, filter) };
   };
   return {
     presence,
