@@ -10,36 +10,51 @@ export function isClosed({ socket }: NodeRequest, { destroyed, stream }: NodeRes
   return destroyed === true || stream?.destroyed === true || socket?.destroyed === true;
 }
 
+const noop = (): void => {};
+
 export class NodeResponseWriter implements ResponseWriter {
   readonly #request: NodeRequest;
   readonly #response: NodeResponse;
   readonly #clock: Clock;
   #closed = false;
   #flushTimer: Timer | undefined;
+  /** Not yet written. */
+  #beginning = '';
 
   constructor(request: NodeRequest, response: NodeResponse, clock: Clock) {
     this.#request = request;
     this.#response = response;
     this.#clock = clock;
     // `close` follows every error, and handles it.
-    response.on('error', () => {});
+    response.on('error', noop);
   }
 
   get buffered(): number {
-    return this.#response.writableLength;
+    return this.#response.writableLength + this.#beginning.length;
   }
 
-  write(bytes: Uint8Array): void {
-    this.#response.write(bytes);
+  /** One write to the connection costs more than all of rollcall's work for a new event stream. */
+  begin(text: string): void {
+    this.#beginning = text;
+    // A tick that is requested in a microtask runs after all other microtasks.
+    queueMicrotask(() => process.nextTick(() => this.#writeBeginning()));
+  }
+
+  write(data: Uint8Array | string): void {
+    const beginning = this.#beginning;
+    this.#beginning = '';
+    this.#response.write(prepend(beginning, data));
   }
 
   end(): void {
     if (this.#closed) return;
+    this.#writeBeginning();
     this.#flushTimer = this.#clock.after(FLUSH_TIMEOUT, () => this.#response.destroy(), { keepAlive: false });
     this.#response.end();
   }
 
   destroy(): void {
+    this.#beginning = '';
     this.#response.destroy();
   }
 
@@ -58,6 +73,10 @@ export class NodeResponseWriter implements ResponseWriter {
     if (isClosed(this.#request, this.#response)) onClose();
   }
 
+  #writeBeginning(): void {
+    if (this.#beginning !== '' && !this.#closed) this.write('');
+  }
+
   /**
    * The connection on which a response to a pipelined HTTP/1 request waits for earlier ones. Such a response
    * does not emit `close` with its connection.
@@ -66,4 +85,9 @@ export class NodeResponseWriter implements ResponseWriter {
     const { httpVersionMajor, socket } = this.#request;
     return httpVersionMajor < 2 && this.#response.socket === null ? (socket ?? undefined) : undefined;
   }
+}
+
+function prepend(text: string, data: Uint8Array | string): Uint8Array {
+  if (typeof data === 'string') return Buffer.from(text + data);
+  return text === '' ? data : Buffer.concat([Buffer.from(text), data]);
 }

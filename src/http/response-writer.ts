@@ -4,7 +4,9 @@ export const FLUSH_TIMEOUT = 30_000;
 export interface ResponseWriter {
   /** Not yet taken by the client. */
   readonly buffered: number;
-  write(bytes: Uint8Array): void;
+  /** The first text. It may wait until the end of this turn of the event loop, for data that is written with it. */
+  begin(text: string): void;
+  write(data: Uint8Array | string): void;
   /** After the buffered bytes; cuts the connection after {@link FLUSH_TIMEOUT}. */
   end(): void;
   /** Cuts the connection; buffered bytes are lost. */

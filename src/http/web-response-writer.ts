@@ -51,8 +51,13 @@ export class WebResponseWriter implements ResponseWriter {
     return Math.max(0, 1 - (this.#controller?.desiredSize ?? 1));
   }
 
-  write(bytes: Uint8Array): void {
-    this.#controller?.enqueue(bytes);
+  /** At once: the body counts as unread only while bytes are queued. */
+  begin(text: string): void {
+    this.write(text);
+  }
+
+  write(data: Uint8Array | string): void {
+    this.#controller?.enqueue(typeof data === 'string' ? Buffer.from(data) : data);
   }
 
   end(): void {

@@ -7,6 +7,7 @@ import { bindAsyncContext } from '../internal/async-context.js';
 import type { Codec } from '../internal/codec.js';
 import { ErrorReporter } from '../internal/diagnostics.js';
 import { InvalidArgumentError } from '../internal/errors.js';
+import type { Lifetime } from '../internal/lifetime.js';
 import { assertFunction, assertName, assertOptions } from '../internal/validate.js';
 import { ClientHandle } from '../redis/client-handle.js';
 import { databaseSuffix } from '../redis/database.js';
@@ -209,6 +210,13 @@ export class PubSubService {
     handler: MessageHandler<string | Buffer>,
     options: SubscribeOptions & { raw: true },
   ): Promise<Subscription>;
+  /** @internal The end of `lifetime` rejects a call that waits. It costs less than a signal. */
+  async subscribe(
+    channel: ChannelLike<never, unknown>,
+    handler: MessageHandler<string | Buffer>,
+    options: SubscribeOptions & { raw: true },
+    lifetime: Lifetime,
+  ): Promise<Subscription>;
   async subscribe<T>(
     channel: ChannelLike<never, T>,
     handler: MessageHandler<T>,
@@ -218,8 +226,9 @@ export class PubSubService {
     channel: unknown,
     handler: MessageHandler<never>,
     options?: SubscribeOptions,
+    lifetime?: Lifetime,
   ): Promise<Subscription> {
-    return this.#subscribeChannel(channel, handler as RawHandler, options);
+    return this.#subscribeChannel(channel, handler as RawHandler, options, undefined, lifetime);
   }
 
   /**
@@ -446,12 +455,13 @@ export class PubSubService {
     handler: RawHandler,
     options: SubscribeOptions = {},
     queue?: Backpressure,
+    lifetime?: Lifetime,
   ): Promise<Subscription> {
     this.#assertOpen();
     assertOptions('options', options, SUBSCRIBE_OPTION_NAMES);
     const { name, kind, codec, history } = this.#channel(given, { sharded: options.sharded });
     const since = options.since === undefined && history !== undefined ? 'latest' : options.since;
-    return this.#subscribe(kind, name, handler, codec, options, toStartPosition(since), queue);
+    return this.#subscribe(kind, name, handler, codec, options, toStartPosition(since), queue, lifetime);
   }
 
   async #subscribePattern(
@@ -478,6 +488,7 @@ export class PubSubService {
     { signal, raw, onDiscontinuity, backpressure }: SubscribeOptions,
     start?: StartPosition,
     queue?: Backpressure,
+    lifetime?: Lifetime,
   ): Promise<Subscription> {
     assertFunction('handler', handler);
     if (onDiscontinuity !== undefined) assertFunction('onDiscontinuity', onDiscontinuity);
@@ -498,6 +509,7 @@ export class PubSubService {
       start,
       backpressure: queue,
       signal,
+      lifetime,
     });
   }
 }

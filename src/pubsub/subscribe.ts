@@ -1,13 +1,14 @@
 import type { Position } from '../history/position.js';
 import { onAbort } from '../internal/abort.js';
 import { ClosedError } from '../internal/errors.js';
+import type { Lifetime } from '../internal/lifetime.js';
 import { assertSignal } from '../internal/validate.js';
 import type { ClientHandle } from '../redis/client-handle.js';
 import type { SubscriptionKind } from '../redis/driver.js';
 import type { Backpressure } from './backpressure.js';
 import type { StartPosition } from './catch-up-cursor.js';
 import type { ChannelNames, HandlerSubscription, SubscriptionOwner } from './handler-subscription.js';
-import type { SubscriptionManager } from './subscription-manager.js';
+import { SETTLED, type SubscriptionManager } from './subscription-manager.js';
 
 /** The subscription of one handler. */
 export interface Subscription {
@@ -64,6 +65,8 @@ export interface SubscribeRequest {
   readonly start?: StartPosition | undefined;
   readonly backpressure?: Backpressure | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Its end rejects, but only before the confirmation. */
+  readonly lifetime?: Lifetime | undefined;
 }
 
 /** Ends when the handler unsubscribes or its signal aborts. A rejection removes the handler. */
@@ -103,14 +106,26 @@ class HandlerRegistry implements SubscriptionOwner {
     this.#kind = kind;
   }
 
-  add({ names, handler, start, backpressure, signal }: SubscribeRequest): Promise<unknown> {
+  add({ names, handler, start, backpressure, signal, lifetime }: SubscribeRequest): Promise<unknown> {
     handler.attachedTo(names, this);
     this.#disposables.add(handler);
-    const subscribeTo = (name: string) =>
-      this.#manager.subscribe(this.#kind, name, handler, start, backpressure);
-    const subscribed = this.#handle.withDeadline('subscribe', () => forEachName(names, subscribeTo));
-    if (signal === undefined) return subscribed;
-    return Promise.race([subscribed, this.#rejectOnAbort(handler, signal)]);
+    const subscribed = forEachName(names, (name) =>
+      this.#manager.subscribe(this.#kind, name, handler, start, backpressure),
+    );
+    if (subscribed === SETTLED) {
+      if (signal !== undefined) this.#unsubscribeOnAbort(handler, signal);
+      return SETTLED;
+    }
+    const confirmed = this.#handle.withDeadline('subscribe', () => subscribed);
+    if (signal === undefined && lifetime === undefined) return confirmed;
+    return new Promise((resolve, reject) => {
+      if (signal !== undefined) this.#unsubscribeOnAbort(handler, signal, reject);
+      const removeTask = lifetime?.onEnd(() => {
+        this.#unsubscribe(handler);
+        reject(new ClosedError('the receiver of the messages has ended'));
+      });
+      confirmed.then(resolve, reject).finally(removeTask);
+    });
   }
 
   positionOf(handler: HandlerSubscription, names: ChannelNames): Position | undefined {
@@ -123,9 +138,10 @@ class HandlerRegistry implements SubscriptionOwner {
     this.#disposables.delete(handler);
     const closing = this.#handle.closed || this.#disposables.closing;
     const delay = closing ? 0 : handler.service.unsubscribeDelay;
-    const unsubscribeFrom = (name: string) => this.#manager.unsubscribe(this.#kind, name, handler, delay);
+    const left = forEachName(names, (name) => this.#manager.unsubscribe(this.#kind, name, handler, delay));
+    if (left === SETTLED) return SETTLED;
     return this.#handle
-      .withDeadline('unsubscribe', () => forEachName(names, unsubscribeFrom))
+      .withDeadline('unsubscribe', () => left)
       .then(undefined, (error: unknown) => {
         // `close` unsubscribes everything, so this call has not failed.
         if (!(error instanceof ClosedError)) throw error;
@@ -133,21 +149,25 @@ class HandlerRegistry implements SubscriptionOwner {
   }
 
   /** Also after the subscription was confirmed. */
-  #rejectOnAbort(handler: HandlerSubscription, signal: AbortSignal): Promise<never> {
-    return new Promise((_, reject) => {
-      const removeListener = onAbort(signal, (reason) => {
-        handler
-          .unsubscribe()
-          .catch((error) => handler.service.reporter.report(error, { stage: 'unsubscribe' }));
-        reject(reason);
-      });
-      this.#removeListener.set(handler, removeListener);
+  #unsubscribeOnAbort(
+    handler: HandlerSubscription,
+    signal: AbortSignal,
+    reject?: (reason: unknown) => void,
+  ): void {
+    const removeListener = onAbort(signal, (reason) => {
+      this.#unsubscribe(handler);
+      reject?.(reason);
     });
+    this.#removeListener.set(handler, removeListener);
+  }
+
+  /** No caller awaits it. */
+  #unsubscribe(handler: HandlerSubscription): void {
+    handler.unsubscribe().catch((error) => handler.service.reporter.report(error, { stage: 'unsubscribe' }));
   }
 }
 
 /** Resolves when all tasks have. */
-async function forEachName(names: ChannelNames, task: (name: string) => Promise<void>): Promise<void> {
-  if (typeof names === 'string') return task(names);
-  await Promise.all(names.map(task));
+function forEachName(names: ChannelNames, task: (name: string) => Promise<void>): Promise<unknown> {
+  return typeof names === 'string' ? task(names) : Promise.all(names.map(task));
 }

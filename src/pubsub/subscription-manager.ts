@@ -28,6 +28,9 @@ export const PROBE_INTERVAL = 30_000;
 
 const resolved = Promise.resolve();
 
+/** Returned by `subscribe` and `unsubscribe` if nothing is waited for: such a call needs no deadline. */
+export const SETTLED: Promise<void> = resolved;
+
 /**
  * Time of the last data on a subscriber connection, read from the clock at the first message of each turn of the
  * event loop: reading it per message would cost as much as finding the handlers.
@@ -163,7 +166,7 @@ export class SubscriptionManager {
     const cursor = subscription.add(handler, start, backpressure);
     this.#applyEvent(subscription, 'changed');
     if (switchToBytes && subscription.phase === 'active') this.#applyEvent(subscription, 'again');
-    const confirmed = subscription.phase === 'active' ? Promise.resolve() : subscription.waitFor('joining');
+    const confirmed = subscription.phase === 'active' ? SETTLED : subscription.waitFor('joining');
     return cursor === undefined ? confirmed : confirmed.then(() => cursor.whenPositioned());
   }
 
@@ -175,17 +178,17 @@ export class SubscriptionManager {
     const subscription = this.#groups[kind].subscriptions.get(name);
     if (subscription === undefined || !subscription.has(handler)) {
       handler.active = false;
-      return Promise.resolve();
+      return SETTLED;
     }
     subscription.remove(handler);
-    if (subscription.handlerCount === 0 && this.#cancelRetry(subscription)) return Promise.resolve();
+    if (subscription.handlerCount === 0 && this.#cancelRetry(subscription)) return SETTLED;
     if (subscription.handlerCount === 0 && subscription.phase === 'active' && delay > 0) {
       subscription.ensureTransition().keptAliveBy = handler.service;
       subscription.schedule(delay, () => this.#applyEvent(subscription, 'changed'), { keepAlive: false });
-      return Promise.resolve();
+      return SETTLED;
     }
     this.#applyEvent(subscription, 'changed');
-    if (subscription.handlerCount > 0) return Promise.resolve();
+    if (subscription.handlerCount > 0) return SETTLED;
     return subscription.waitFor('leaving');
   }
 

@@ -26,7 +26,7 @@ export class HttpSession implements ConnectionPeer {
     this.id = id;
     this.#writer = writer;
     // Some proxies hold headers back until the body begins.
-    this.#write(KEEP_ALIVE_COMMENT + formatEvent(SESSION_EVENT, id));
+    writer.begin(KEEP_ALIVE_COMMENT + formatEvent(SESSION_EVENT, id));
   }
 
   get bufferedAmount(): number {
@@ -70,6 +70,6 @@ export class HttpSession implements ConnectionPeer {
   }
 
   #write(text: string): void {
-    this.#writer.write(Buffer.from(text));
+    this.#writer.write(text);
   }
 }

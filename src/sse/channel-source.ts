@@ -1,14 +1,15 @@
 import { assertPosition, isOrigin, type Position } from '../history/position.js';
-import { onAbort } from '../internal/abort.js';
 import { InvalidArgumentError } from '../internal/errors.js';
+import type { Lifetime } from '../internal/lifetime.js';
 import { assertName, assertOptions, numberOption } from '../internal/validate.js';
 import { CloseCode } from '../protocol/close-codes.js';
+import type { Backpressure } from '../pubsub/backpressure.js';
 import type { ChannelRef } from '../pubsub/channel-definition.js';
 import type { MessageContext } from '../pubsub/message-context.js';
 import type { PubSubService } from '../pubsub/pubsub-service.js';
 import { readLastMessages } from '../pubsub/read-history.js';
 import type { Subscription } from '../pubsub/subscribe.js';
-import { CatchUpPacer, type PacedReceiver } from '../rooms/catch-up-pacer.js';
+import { CatchUpPacer } from '../rooms/catch-up-pacer.js';
 import {
   LastEventId,
   MAX_CHANNELS,
@@ -45,6 +46,7 @@ export class ChannelSource implements StreamSource {
   readonly #maxBufferedBytes: number;
   readonly #channels: readonly StreamedChannel[];
   readonly #subscriptions: Subscription[] = [];
+  #backpressure: LazyPacer | undefined;
 
   constructor(options: ChannelStreamOptions, lastEventId: string | undefined) {
     const { pubsub, channels, maxBufferedBytes } = options;
@@ -59,24 +61,25 @@ export class ChannelSource implements StreamSource {
     this.#pubsub = pubsub;
     this.#maxBufferedBytes = numberOption('maxBufferedBytes', maxBufferedBytes, 1_048_576, { min: 1 });
     this.#channels = channels.map((given, at) => toStreamedChannel(given, `channels[${at}]`, parsed));
-    if (new Set(this.#channels.map(({ name }) => name)).size < channels.length) {
+    if (channels.length > 1 && new Set(this.#channels.map(({ name }) => name)).size < channels.length) {
       throw new InvalidArgumentError('channels', 'must not name a channel twice');
     }
     this.positions = new StreamPositions(this.#channels.map(({ tracked }) => tracked));
   }
 
   async start(sink: StreamSink): Promise<Record<string, never>> {
-    const pacer = new CatchUpPacer(toReceiver(sink), sink.clock, this.#maxBufferedBytes);
-    onAbort(sink.signal, () => pacer.stop());
-    await Promise.all(this.#channels.map((each) => this.#startChannel(each, sink, pacer)));
+    const backpressure = new LazyPacer(sink, this.#maxBufferedBytes);
+    this.#backpressure = backpressure;
+    await Promise.all(this.#channels.map((each) => this.#startChannel(each, sink, backpressure)));
     return {};
   }
 
   async stop(): Promise<void> {
+    this.#backpressure?.stop();
     await Promise.allSettled(this.#subscriptions.map(({ unsubscribe }) => unsubscribe()));
   }
 
-  async #startChannel(each: StreamedChannel, sink: StreamSink, pacer: CatchUpPacer): Promise<void> {
+  async #startChannel(each: StreamedChannel, sink: StreamSink, pacer: LazyPacer): Promise<void> {
     const { channel, name, tracked, resume, history, sharded } = each;
     // An empty history proves nothing if messages may be published without history.
     const unknown = resume.since !== undefined && isOrigin(resume.since) && history !== 'always';
@@ -88,13 +91,13 @@ export class ChannelSource implements StreamSource {
       (payload, context) => this.#onMessage(each, sink, payload, context),
       {
         raw: true,
-        signal: sink.signal,
         ...(since === undefined ? {} : { since }),
         ...(sharded === undefined ? {} : { sharded }),
         backpressure: pacer,
         onDiscontinuity: ({ reason, since, recovered }) =>
           sink.sendControl('$discontinuity', { channel: name, reason, since: since.getTime(), recovered }),
       },
+      sink.lifetime,
     );
     this.#subscriptions.push(subscription);
     // Without history there is no position; messages may have set one already.
@@ -105,7 +108,7 @@ export class ChannelSource implements StreamSource {
   async #catchUp(
     each: StreamedChannel,
     sink: StreamSink,
-    pacer: CatchUpPacer,
+    pacer: LazyPacer,
   ): Promise<Position | 'latest' | undefined> {
     const { channel, name, tracked, resume, history } = each;
     const last = resume.since === undefined && each.last > 0;
@@ -125,7 +128,7 @@ export class ChannelSource implements StreamSource {
       if (page.reason !== undefined && !unwanted)
         sendDiscontinuity(sink, { channel: name }, page.reason, tracked);
       for (const { raw, position } of page.messages) {
-        while (sink.open && pacer.full) await untilDrained(pacer, sink.signal);
+        while (sink.open && pacer.full) await untilDrained(pacer, sink.lifetime);
         this.#sendStored(each, sink, raw, position);
       }
       since = page.position;
@@ -164,9 +167,42 @@ export class ChannelSource implements StreamSource {
   }
 }
 
+/** Most streams never catch up: their pacer is not created. */
+class LazyPacer implements Backpressure {
+  readonly #sink: StreamSink;
+  readonly #maxBufferedBytes: number;
+  #created: CatchUpPacer | undefined;
+
+  constructor(sink: StreamSink, maxBufferedBytes: number) {
+    this.#sink = sink;
+    this.#maxBufferedBytes = maxBufferedBytes;
+  }
+
+  get full(): boolean {
+    return this.#pacer.full;
+  }
+
+  get pageBytes(): number {
+    return this.#pacer.pageBytes;
+  }
+
+  drained(): Promise<void> {
+    return this.#pacer.drained();
+  }
+
+  stop(): void {
+    this.#created?.stop();
+  }
+
+  get #pacer(): CatchUpPacer {
+    this.#created ??= createPacer(this.#sink, this.#maxBufferedBytes);
+    return this.#created;
+  }
+}
+
 /** The transport does not tell what the client has received. */
-function toReceiver(sink: StreamSink): PacedReceiver {
-  return {
+function createPacer(sink: StreamSink, maxBufferedBytes: number): CatchUpPacer {
+  const receiver = {
     get open() {
       return sink.open;
     },
@@ -174,17 +210,18 @@ function toReceiver(sink: StreamSink): PacedReceiver {
       return sink.buffered;
     },
     sentBytes: 0,
-    confirm: (done) => done(),
+    confirm: (done: () => void) => done(),
     onStuck: () => void sink.close(CloseCode.SLOW_CONSUMER, 'reads too slowly'),
   };
+  return new CatchUpPacer(receiver, sink.clock, maxBufferedBytes);
 }
 
 /** Or until the stream has ended. */
-function untilDrained(pacer: CatchUpPacer, signal: AbortSignal): Promise<void> {
+function untilDrained(pacer: Backpressure, lifetime: Lifetime): Promise<void> {
   return new Promise((resolve) => {
-    const removeListener = onAbort(signal, () => resolve());
+    const removeTask = lifetime.onEnd(resolve);
     void pacer.drained().then(() => {
-      removeListener();
+      removeTask();
       resolve();
     });
   });

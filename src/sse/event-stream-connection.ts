@@ -4,6 +4,7 @@ import { onAbort } from '../internal/abort.js';
 import { type Clock, jitter, type Timer } from '../internal/clock.js';
 import type { Json } from '../internal/codec.js';
 import { LimitError } from '../internal/errors.js';
+import { Lifetime } from '../internal/lifetime.js';
 import { CloseCode, shouldReconnect } from '../protocol/close-codes.js';
 import { toRollcallError } from '../redis/replies.js';
 import type { EventStreamEnd, EventStreamHandle } from './options.js';
@@ -20,10 +21,10 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
   readonly closed: Promise<EventStreamEnd>;
   readonly #writer: ResponseWriter;
   readonly #settings: EventStreamSettings;
-  readonly #abort = new AbortController();
+  readonly #lifetime = new Lifetime();
   readonly #removeAbortListener: () => void;
   #resolve!: (end: EventStreamEnd) => void;
-  #starting: Promise<void> = Promise.resolve();
+  #starting: Promise<void> | undefined;
   #open = true;
   /** By the clock's `monotonic`. */
   #lastSent = 0;
@@ -38,13 +39,16 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
     const restart = () => void this.close();
     this.#removeAbortListener = onAbort(settings.signal, restart);
     const { clock, retry } = settings;
+    this.#lastSent = clock.monotonic();
     // Some proxies hold headers back until the body begins.
-    this.#write(formatRetry(jitter(clock, retry, 0.5)) + KEEP_ALIVE_COMMENT);
+    writer.begin(formatRetry(jitter(clock, retry, 0.5)) + KEEP_ALIVE_COMMENT);
     writer.onClose(() => this.#end({ code: ABNORMAL_CLOSURE, reason: 'the client has disconnected' }));
     if (settings.signal?.aborted === true) restart();
     if (!this.#open) return;
     this.#scheduleKeepAlive(settings.keepAliveInterval);
-    this.#starting = this.#start();
+    this.#starting = this.#start().finally(() => {
+      this.#starting = undefined;
+    });
   }
 
   get open(): boolean {
@@ -59,8 +63,8 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
     return this.#writer.buffered;
   }
 
-  get signal(): AbortSignal {
-    return this.#abort.signal;
+  get lifetime(): Lifetime {
+    return this.#lifetime;
   }
 
   send(event: Uint8Array, moved: boolean): void {
@@ -92,7 +96,7 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
       const ready = await source.start(this);
       if (!this.#open) return;
       const data = JSON.stringify({ returned: source.isResumed, ...ready });
-      this.send(Buffer.from(formatEvent('$ready', data)), true);
+      this.#write(formatId(source.positions.id) + formatEvent('$ready', data));
     } catch (thrown) {
       if (!this.#open) return;
       const error = toRollcallError(thrown);
@@ -106,7 +110,7 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
   #write(text: string): void {
     if (!this.#open) return;
     this.#lastSent = this.#settings.clock.monotonic();
-    this.#writer.write(Buffer.from(text));
+    this.#writer.write(text);
   }
 
   /** After `keepAliveInterval` of silence. */
@@ -126,11 +130,15 @@ export class EventStreamConnection implements StreamSink, EventStreamHandle {
     this.#open = false;
     this.#removeAbortListener();
     this.#timer?.cancel();
-    this.#abort.abort();
-    // Now, and again for subscriptions of a start in progress.
+    this.#lifetime.end();
+    void this.#release().then(() => this.#resolve(end));
+  }
+
+  async #release(): Promise<void> {
     const { source } = this.#settings;
-    void Promise.all([source.stop(), this.#starting.then(() => source.stop())]).then(() =>
-      this.#resolve(end),
-    );
+    const starting = this.#starting;
+    await Promise.all([source.stop(), starting]);
+    // Again, for subscriptions of a start that was in progress.
+    if (starting !== undefined) await source.stop();
   }
 }

@@ -9,9 +9,18 @@ const MAX_ID = MAX_CHANNELS * 48;
 const KEY = /^[\w-]{8}$/;
 const CLIENT = /^!([\w-]{1,64})$/;
 
+/** Of channels with many streams; a hash is the slowest part of rollcall's work for a new stream. */
+const knownKeys = new Map<string, string>();
+const MAX_KNOWN_KEYS = 1_000;
+
 /** The key is short for any name, and does not reveal it. */
 export function toChannelKey(name: string): string {
-  return createHash('sha256').update(name).digest('base64url').slice(0, 8);
+  const known = knownKeys.get(name);
+  if (known !== undefined) return known;
+  const key = createHash('sha256').update(name).digest('base64url').slice(0, 8);
+  if (knownKeys.size >= MAX_KNOWN_KEYS) knownKeys.clear();
+  knownKeys.set(name, key);
+  return key;
 }
 
 export interface TrackedPosition {

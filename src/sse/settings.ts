@@ -45,14 +45,17 @@ export function resolveSettings(
   };
 }
 
+// RoomSource has its own error for maxBufferedBytes.
+const OTHER_NAMES = { maxBufferedBytes: true, rooms: true, pubsub: true } as const;
+const CHANNEL_NAMES = { ...CHANNEL_STREAM_OPTION_NAMES, ...OTHER_NAMES };
+const ROOM_NAMES = { ...ROOM_STREAM_OPTION_NAMES, ...OTHER_NAMES };
+
 function createSource(options: EventStreamOptions, lastEventId: string | undefined): StreamSource {
   const given = options as { pubsub?: unknown; rooms?: unknown };
   if ((given.pubsub === undefined) === (given.rooms === undefined)) {
     throw new InvalidArgumentError('options', 'must have either pubsub and channels, or rooms and a user');
   }
-  const known = given.rooms === undefined ? CHANNEL_STREAM_OPTION_NAMES : ROOM_STREAM_OPTION_NAMES;
-  // RoomSource has its own error for maxBufferedBytes.
-  assertOptions('options', options, { ...known, maxBufferedBytes: true, rooms: true, pubsub: true });
+  assertOptions('options', options, given.rooms === undefined ? CHANNEL_NAMES : ROOM_NAMES);
   return 'rooms' in options && options.rooms !== undefined
     ? new RoomSource(options, lastEventId)
     : new ChannelSource(options as Exclude<typeof options, { rooms: unknown }>, lastEventId);

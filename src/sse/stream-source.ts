@@ -1,6 +1,7 @@
 import { publishedAt } from '../history/position.js';
 import type { Clock } from '../internal/clock.js';
 import type { Json } from '../internal/codec.js';
+import type { Lifetime } from '../internal/lifetime.js';
 import type { StreamPositions, TrackedPosition } from './last-event-id.js';
 
 export interface StreamSink {
@@ -8,8 +9,8 @@ export interface StreamSink {
   readonly clock: Clock;
   /** Not yet taken by the client. */
   readonly buffered: number;
-  /** Aborts when the stream ends. */
-  readonly signal: AbortSignal;
+  /** Of the stream. */
+  readonly lifetime: Lifetime;
   /** `moved`: with the id of the new positions. */
   send(event: Uint8Array, moved: boolean): void;
   /** rollcall's own events, such as `$ready`. */

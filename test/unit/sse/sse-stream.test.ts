@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events';
-import { CloseCode, defineChannel, type PubSubService, type RollcallError, type RoomService } from 'rollcall';
+import { CloseCode, defineChannel, PubSubService, type RollcallError, type RoomService } from 'rollcall';
 import {
   type ChannelStreamOptions,
   type EventStreamOptions,
@@ -10,8 +10,9 @@ import { describe, expect, test } from 'vitest';
 import { TimeoutError } from '../../../src/internal/errors.js';
 import { toChannelKey } from '../../../src/sse/last-event-id.js';
 import { FakeClock, turn } from '../../support/fake-clock.js';
+import { FakeDriver } from '../../support/fake-driver.js';
 import { EventParser } from '../../support/sse-client.js';
-import { waitFor } from '../../support/wait.js';
+import { deferred, waitFor } from '../../support/wait.js';
 
 type Handler = (payload: string, context: object) => unknown;
 
@@ -19,14 +20,15 @@ type Handler = (payload: string, context: object) => unknown;
 class FakePubSub {
   readonly handlers = new Set<Handler>();
   failing: Error | undefined;
+  confirmed: Promise<void> | undefined;
   subscribed = 0;
 
-  async subscribe(_channel: unknown, handler: Handler, { signal }: { signal: AbortSignal }) {
+  async subscribe(_channel: unknown, handler: Handler) {
     this.subscribed++;
     if (this.failing !== undefined) throw this.failing;
+    await this.confirmed;
     this.handlers.add(handler);
     const unsubscribe = async () => void this.handlers.delete(handler);
-    signal.addEventListener('abort', unsubscribe);
     return { position: '5-1', unsubscribe };
   }
 
@@ -220,6 +222,25 @@ describe('the end of a stream', () => {
     expect([pubsub.handlers.size, clock.timers]).toEqual([0, 0]);
   });
 
+  test('a stream that waits for SUBSCRIBE ends at once, and its channel is left after the confirmation', async () => {
+    const driver = new FakeDriver();
+    const { options, clock, errors } = fixture();
+    const pubsub = new PubSubService({ redis: driver, clock, probeInterval: 0 });
+    const channels = [{ channel: 'news', history: false }];
+    const response = eventStream(request(), { ...options, pubsub, channels });
+    await turn();
+    const [subscribe] = driver.pending;
+    expect([subscribe?.method, subscribe?.names]).toEqual(['subscribe', ['news']]);
+    expect(await response.events.close()).toEqual({ code: CloseCode.SERVICE_RESTART, reason: '' });
+    expect(pubsub.stats().handlers).toBe(0);
+    subscribe?.ack();
+    await turn();
+    expect(driver.pending.map(({ method }) => method)).toEqual(['unsubscribe']);
+    driver.pending[0]?.ack();
+    await pubsub.close();
+    expect([driver.known.size, errors]).toEqual([0, []]);
+  });
+
   test('a stream ends after its room service is closed', async () => {
     const clock = new FakeClock();
     const socket = { id: 'a', attached: true, position: undefined, serve: () => {}, detach: async () => {} };
@@ -345,6 +366,7 @@ describe("Node's responses", () => {
     destroyed: boolean | undefined = false;
     writableLength = 0;
     status = 0;
+    writes = 0;
     ended = false;
     readonly headers = new Map<string, unknown>();
     readonly parser = new EventParser();
@@ -355,6 +377,7 @@ describe("Node's responses", () => {
       this.status = status;
     }
     write(bytes: Uint8Array) {
+      this.writes++;
       this.parser.feed(Buffer.from(bytes).toString());
       return true;
     }
@@ -377,6 +400,39 @@ describe("Node's responses", () => {
       void pipeEventStream({ ...get, httpVersionMajor }, response, fixture().options).close();
       expect([response.status, response.headers.get('connection')]).toEqual([200, connection]);
     }
+  });
+
+  test('the beginning of a stream and $ready are one write if no reply of Redis is waited for', async () => {
+    const response = new FakeResponse();
+    const stream = pipeEventStream(get, response, fixture().options);
+    await turn();
+    const { parser } = response;
+    expect([response.writes, parser.retry, parser.comments]).toEqual([1, 2_000, 1]);
+    expect(parser.events.map(({ type }) => type)).toEqual(['$ready']);
+    await stream.close();
+    expect(response.writes).toBe(2);
+  });
+
+  test('the beginning of a stream does not wait for Redis', async () => {
+    const { options, pubsub } = fixture();
+    const confirmed = deferred<void>();
+    pubsub.confirmed = confirmed.promise;
+    const response = new FakeResponse();
+    const stream = pipeEventStream(get, response, options);
+    await turn();
+    expect([response.writes, response.parser.retry, response.parser.comments]).toEqual([1, 2_000, 1]);
+    confirmed.resolve();
+    await turn();
+    expect(response.parser.events.map(({ type }) => type)).toEqual(['$ready']);
+    await stream.close();
+  });
+
+  test('a stream that is closed in the turn of its request still begins with the fields of every stream', async () => {
+    const response = new FakeResponse();
+    await pipeEventStream(get, response, fixture().options).close(CloseCode.DISCONNECTED);
+    await turn();
+    expect([response.writes, response.parser.retry, response.parser.comments]).toEqual([1, 2_000, 1]);
+    expect(response.parser.events.map(({ type }) => type)).toEqual(['$close']);
   });
 
   test('the connection of an ended response is destroyed after the flush timeout', async () => {
