@@ -43,6 +43,12 @@ const CLIENTS = ['client', 'bare-client'];
 /** @type {Kind[]} */
 const SOCKET_SERVERS = ['rollcall', 'plain', 'socket.io', 'bare'];
 
+/**
+ * Rounds before the measured ones. V8 compiles what a connection runs over its first thousands, and until then a
+ * connection costs three times as much; see the table of first rounds.
+ */
+const WARM_UP = { connect: 10, reconnect: 5, 'come-back': 5, message: 1 };
+
 /** Repetitions of a message in a round, so that a round takes long enough to be measured. */
 const REPEATS = 20;
 
@@ -168,6 +174,8 @@ const scenarios = [
 class Contender {
   /** @type {{ server: number, redis: number }[]} */
   rounds = [];
+  /** CPU time of the process per operation in the first round, before V8 has compiled the code. */
+  first = Number.NaN;
 
   /**
    * @param {Scenario} scenario
@@ -289,11 +297,12 @@ async function run(scenario, rounds) {
       contenders.push(contender);
       if (scenario.what === 'message' || scenario.what === 'come-back') await contender.join();
     }
-    for (let round = -1; round < rounds; round++) {
+    for (let round = -WARM_UP[scenario.what]; round < rounds; round++) {
       for (const contender of round % 2 === 0 ? contenders : [...contenders].reverse()) {
         await contender.round();
-        // Warms up.
-        if (round < 0) contender.rounds = [];
+        if (round >= 0) continue;
+        if (Number.isNaN(contender.first)) contender.first = contender.rounds[0]?.server ?? Number.NaN;
+        contender.rounds = [];
       }
     }
     return { title: scenario.title, results: summarize(contenders) };
@@ -305,20 +314,20 @@ async function run(scenario, rounds) {
 /** @param {Contender[]} contenders */
 function summarize(contenders) {
   const own = contenders[0]?.rounds ?? [];
-  const results = contenders.map(({ kind, rounds }) => {
+  const results = contenders.map(({ kind, rounds, first }) => {
     /** @param {'server' | 'redis'} side */
     const of = (side) => ({
       cost: statisticsOf(rounds.map((round) => round[side])),
       // Round by round: a slow phase of the machine slows neighbouring rounds by the same factor.
       ratio: statisticsOf(rounds.map((round, at) => (own[at]?.[side] ?? Number.NaN) / round[side])),
     });
-    return { kind, server: of('server'), redis: of('redis') };
+    return { kind, first, server: of('server'), redis: of('redis') };
   });
   return results;
 }
 
 /** Connections whose memory is measured, and the rooms that each of them joins in a second run. */
-const MEMORY = { warmUp: 200, connections: 2_000, rooms: 11 };
+const MEMORY = { warmUp: 2_000, connections: 2_000, rooms: 11 };
 
 /**
  * The memory of a server per connection in a room, and per further membership, in bytes.
@@ -354,6 +363,9 @@ const memoryTargets = [
   { what: 'RSS per connection in a room', of: 'rss', atMost: 26_624 },
   { what: 'heap per further membership', of: 'membership', atMost: 358 },
 ];
+
+const OF_FIRST_ROUNDS =
+  'The first round, of a process that has just started, one measurement each. V8 has not compiled the code yet:';
 
 const kilobytes = (/** @type {number} */ bytes) => `${(bytes / 1_024).toFixed(bytes < 1_024 ? 2 : 1)} KB`;
 
@@ -427,9 +439,23 @@ export function writeConnections({ rounds, outcomes, memory }, about, docs) {
     ),
     ['---', '---', '--:', '--:', '--:', '--:'],
   );
-  console.log(`${aligned(targets)}\n\n${aligned(costs)}\n\n${aligned(memoryTable)}\n`);
+  const opened = outcomes.filter((_, at) => scenarios[at]?.what !== 'message');
+  const firstRounds = table(
+    ['what', 'server', 'process, µs', 'the first row needs'],
+    opened.flatMap(({ title, results }) =>
+      results.map(({ kind, first }, place) => [
+        place === 0 ? title : '',
+        NAMES[kind],
+        digits(first),
+        place === 0 ? '' : `${digits((results[0]?.first ?? Number.NaN) / first)} ×`,
+      ]),
+    ),
+    ['---', '---', '--:', '--:'],
+  );
+  console.log([targets, costs, firstRounds, memoryTable].map((rows) => `${aligned(rows)}\n`).join('\n'));
   if (docs) {
-    const text = [`${about} ${rounds} rounds.`, targets, costs, ofMemory, memoryTable].join('\n\n');
+    const tables = [targets, costs, OF_FIRST_ROUNDS, firstRounds, ofMemory, memoryTable];
+    const text = [`${about} ${rounds} rounds.`, ...tables].join('\n\n');
     writeSection('connections', text);
   }
 }
