@@ -360,7 +360,7 @@ async function measureMemory(kind) {
 /** @type {{ what: string, of: 'heap' | 'rss' | 'membership', atMost: number }[]} */
 const memoryTargets = [
   { what: 'heap per connection in a room', of: 'heap', atMost: 7_168 },
-  { what: 'RSS per connection in a room', of: 'rss', atMost: 26_624 },
+  { what: 'RSS per connection in a room', of: 'rss', atMost: 22_528 },
   { what: 'heap per further membership', of: 'membership', atMost: 358 },
 ];
 
