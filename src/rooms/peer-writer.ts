@@ -55,7 +55,8 @@ export class PeerWriter implements PacedReceiver, Backpressure, SlowConsumerPeer
   readonly #owner: PeerWriterOwner;
   /** For notices: a message's subscription runs in that context. */
   readonly #runInContext = captureAsyncContext();
-  readonly #slowConsumer: SlowConsumer;
+  /** Of the first message that finds too much in the buffer. */
+  #slowConsumer: SlowConsumer | undefined;
   /** Of the first catch-up. */
   #pacer: CatchUpPacer | undefined;
   #open = true;
@@ -72,7 +73,6 @@ export class PeerWriter implements PacedReceiver, Backpressure, SlowConsumerPeer
     this.#encoder = peer.format ?? jsonEncoder;
     this.#settings = settings;
     this.#owner = owner;
-    this.#slowConsumer = new SlowConsumer(settings, this);
   }
 
   get full(): boolean {
@@ -117,7 +117,7 @@ export class PeerWriter implements PacedReceiver, Backpressure, SlowConsumerPeer
     try {
       return this.#peer.bufferedAmount;
     } catch (error) {
-      this.#closeFailed(error);
+      if (this.#open) this.#closeFailed(error);
       return Number.POSITIVE_INFINITY;
     }
   }
@@ -137,7 +137,7 @@ export class PeerWriter implements PacedReceiver, Backpressure, SlowConsumerPeer
   sendMessage(room: string | undefined, frame: EncodedFrame): void {
     if (!this.#open) return;
     const { counters } = this.#settings;
-    const decision = this.#slowConsumer.admit(room);
+    const decision = this.#keepsUp ? 'send' : this.#slow.admit(room);
     if (decision === 'drop') counters.dropped++;
     if (decision !== 'send') return;
     counters.delivered++;
@@ -149,26 +149,26 @@ export class PeerWriter implements PacedReceiver, Backpressure, SlowConsumerPeer
    * those when it recovers.
    */
   sendPosition(room: string | undefined, position: Position): void {
-    if (this.#slowConsumer.isDropping(room)) return;
+    if (this.#slowConsumer?.isDropping(room) === true) return;
     const roomField = room === undefined ? {} : { room };
     this.sendNotice(EncodedFrame.notice({ type: 'position', ...roomField, position }));
   }
 
   /** Never dropped; a peer that does not read at all is closed instead. */
   sendNotice(frame: EncodedFrame): void {
-    if (!this.#open || !this.#slowConsumer.admitNotice()) return;
+    if (!this.#open || !(this.#keepsUp || this.#slow.admitNotice())) return;
     this.#runInContext(() => this.#send(frame));
   }
 
   /** The peer has left the room. */
   clearDropped(room: string | undefined): void {
-    this.#slowConsumer.clear(room);
+    this.#slowConsumer?.clear(room);
   }
 
   /** The connection stays open. */
   end(): void {
     this.#open = false;
-    this.#slowConsumer.stop();
+    this.#slowConsumer?.stop();
     this.#pacer?.stop();
   }
 
@@ -182,6 +182,16 @@ export class PeerWriter implements PacedReceiver, Backpressure, SlowConsumerPeer
     } catch (error) {
       this.#report('a peer failed', error);
     }
+  }
+
+  /** The peer has never been slow, and is not now. */
+  get #keepsUp(): boolean {
+    return this.#slowConsumer === undefined && this.bufferedBytes <= this.#settings.maxBufferedBytes;
+  }
+
+  get #slow(): SlowConsumer {
+    this.#slowConsumer ??= new SlowConsumer(this.#settings, this);
+    return this.#slowConsumer;
   }
 
   get #catchUpPacer(): CatchUpPacer {
