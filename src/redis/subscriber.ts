@@ -172,10 +172,13 @@ export class Subscriber {
     names: readonly string[],
     binary: boolean,
   ): Promise<void> {
-    try {
-      await active.opened;
-    } catch {
-      throw active.state.createOfflineError();
+    // On an open connection SUBSCRIBE is written in this call: before what the caller sends next.
+    if (!active.state.ready) {
+      try {
+        await active.opened;
+      } catch {
+        throw active.state.createOfflineError();
+      }
     }
     if (!active.state.ready) throw active.state.createOfflineError();
     try {

@@ -266,8 +266,10 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
       await socket.detach({ handoff: this.#handoff });
       throw error;
     }
+    // If it ends from now on, the connection itself reports it.
+    const endedBefore = connection.ended;
     connection.start(this.#requestSettings, client);
-    if (connection.ended) this.#onEnded(connection);
+    if (endedBefore) this.#onEnded(connection);
   }
 
   #onEnded(connection: ServerConnection<User>): void {
@@ -317,7 +319,7 @@ export class ConnectionServer<User extends ConnectionIdentity, R extends Handsha
     }
   }
 
-  /** Never rejects. */
+  /** Rejects only for a request that cannot be read, such as one that its server has released. */
   async #admit(request: R): Promise<Admission<User>> {
     const since = readResumePosition(request);
     const clientId = readClientId(request);

@@ -237,7 +237,7 @@ export class RequestContext<User extends ConnectionIdentity> {
     joining.set(room, joined);
     const remove = (): void => {
       if (joining.get(room) === joined) joining.delete(room);
-      if (joining.size === 0) this.#joining = undefined;
+      if (joining.size === 0 && this.#joining === joining) this.#joining = undefined;
     };
     joined.then(remove, remove);
   }

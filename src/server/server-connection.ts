@@ -114,18 +114,24 @@ export class ServerConnection<User extends ConnectionIdentity>
     return this.#ended;
   }
 
-  /** Resolves with the result of `work`, or with `undefined` if the connection ends first. `work` must not reject. */
+  /** Settles as `work`, or resolves with `undefined` if the connection ends first. */
   beforeEnd<T>(work: Promise<T>): Promise<T | undefined> {
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       // Cleared, because `resolve` keeps the result.
       this.#onEnded = () => {
         this.#onEnded = undefined;
         resolve(undefined);
       };
-      work.then((result) => {
-        this.#onEnded = undefined;
-        resolve(result);
-      });
+      work.then(
+        (result) => {
+          this.#onEnded = undefined;
+          resolve(result);
+        },
+        (error: unknown) => {
+          this.#onEnded = undefined;
+          reject(error);
+        },
+      );
     });
   }
 

@@ -112,6 +112,16 @@ describe('opening', () => {
     expect(events).toEqual([]);
   });
 
+  test('on an open connection names are sent within the call', async () => {
+    const first = subscriber.subscribe('channel', ['a']);
+    connections[0]!.connecting.resolve('OK');
+    await turn();
+    connections[0]!.next().answer.resolve('OK');
+    await first;
+    void subscriber.subscribe('channel', ['b']);
+    expect(connections[0]!.calls.map(({ line }) => line)).toEqual(['subscribe channel b']);
+  });
+
   test('a failed connection attempt rejects all waiting calls with the reason, and the next subscribe starts another', async () => {
     const all = [subscriber.subscribe('channel', ['a']), subscriber.subscribe('channel', ['b'])].map(watch);
     await turn();

@@ -119,6 +119,40 @@ test('a peer is served from open to close, and its end is counted once', async (
   expect(handler.stats().connections).toBe(0);
 });
 
+test('a transport that reports the end within `close` ends a connection once, also when onConnect detaches its socket', async () => {
+  const ended: string[] = [];
+  const { handler, open } = fixture({
+    onConnect: (socket) => void socket.detach(),
+    onDisconnect: ({ id }) => void ended.push(id),
+  });
+  class PromptPeer extends FakePeer {
+    override close(code: number, reason: string): void {
+      super.close(code, reason);
+      handler.close(this);
+    }
+  }
+  const peer = await open(new PromptPeer());
+  await turn();
+  expect(peer.done).toEqual(['close 1012 detached']);
+  expect(ended).toEqual(['s1']);
+  expect(handler.stats().connections).toBe(0);
+});
+
+test('a request that cannot be copied is reported, and its connection closed', async () => {
+  const { handler, errors } = fixture({ identityChange: true });
+  const peer = new FakePeer();
+  const released = { url: '/?user=ann' } as HandshakeRequest;
+  Object.defineProperty(released, 'headers', {
+    get() {
+      throw new Error('the request was released');
+    },
+  });
+  handler.open(peer, { request: released });
+  await turn();
+  expect(errors).toMatchObject([/the request was released/]);
+  expect(peer.done).toMatchObject([/^close 4500/]);
+});
+
 test('a wrong use is an InvalidArgumentError that says what to do', async () => {
   const { handler, open, request } = fixture();
   const peer = await open(new FakePeer());
