@@ -326,8 +326,12 @@ function summarize(contenders) {
   return results;
 }
 
-/** Connections whose memory is measured, and the rooms that each of them joins in a second run. */
-const MEMORY = { warmUp: 2_000, connections: 2_000, rooms: 11 };
+/**
+ * Connections whose memory is measured, and the rooms that each of them joins in a second run. RSS grows from a process
+ * that has had a few connections: memory that V8 has reserved once is used again. Heap grows from one that has had as
+ * many as are measured: compiled code and the first buffers belong to no connection.
+ */
+const MEMORY = { few: 200, connections: 2_000, rooms: 11 };
 
 /**
  * The memory of a server per connection in a room, and per further membership, in bytes.
@@ -340,14 +344,17 @@ async function measureMemory(kind) {
     const scenario = { title: '', unit: '', what: 'connect', kinds: [kind], spread: rooms, targets: [] };
     const measured = /** @type {Scenario} */ ({ ...scenario, connections, rooms });
     const contender = await Contender.start(measured, kind);
-    try {
-      // Compiled code and the first buffers belong to no connection.
-      await contender.join(0, MEMORY.warmUp);
+    const memoryAfter = async (/** @type {number} */ count) => {
+      await contender.join(0, count);
       await contender.leave();
-      const before = await contender.server.request({ do: 'memory' });
+      return contender.server.request({ do: 'memory' });
+    };
+    try {
+      const { rss } = await memoryAfter(MEMORY.few);
+      const { heap } = await memoryAfter(connections);
       await contender.join();
       const after = await contender.server.request({ do: 'memory' });
-      return { rss: (after.rss - before.rss) / connections, heap: (after.heap - before.heap) / connections };
+      return { rss: (after.rss - rss) / connections, heap: (after.heap - heap) / connections };
     } finally {
       await contender.stop();
     }
