@@ -279,7 +279,7 @@ async function outage(
   });
   // What failed is repeated with the renewals of the lease.
   const presence = { lease: period(2_000) };
-  const one = fixture.server({ redis: breaking, timeout: timeLimit(500), presence, onError: null });
+  const one = fixture.server({ redis: breaking, timeout: timeLimit(1_000), presence, onError: null });
   const [guest, ann] = [fixture.fresh('guest'), fixture.fresh('ann')];
   const rooms = [fixture.fresh('room'), fixture.fresh('room')];
   const peer = new TestPeer();
