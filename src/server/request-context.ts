@@ -43,7 +43,7 @@ export interface Credentials<User extends ConnectionIdentity> {
 }
 
 /** Limits concurrent requests of one connection. Only one caller waits at a time. */
-export class RequestSlots {
+class RequestSlots {
   readonly #size: number;
   #used = 0;
   #onFree: (() => void) | undefined;
