@@ -10,6 +10,10 @@ export class MultiMap<K, V extends string | object> {
     return this.#entries.size;
   }
 
+  keys(): IterableIterator<K> {
+    return this.#entries.keys();
+  }
+
   has(key: K): boolean {
     return this.#entries.has(key);
   }

@@ -1,4 +1,5 @@
 import type { ErrorReporter } from '../internal/diagnostics.js';
+import { MultiMap } from '../internal/multi-map.js';
 import { DisposableStore, type Subscription } from '../pubsub/subscribe.js';
 import { toRollcallError } from '../redis/replies.js';
 import type { PresenceReader } from './presence-reader.js';
@@ -45,7 +46,7 @@ const GAP_WINDOW = 50;
 export class WatchRegistry {
   readonly #options: WatchRegistryOptions;
   readonly #watches = new Set<UserWatchState>();
-  readonly #watchesByUser = new Map<string, Set<UserWatchState>>();
+  readonly #watchesByUser = new MultiMap<string, UserWatchState>();
   #subscription: Promise<Subscription> | undefined;
   /** A gap has occurred, and is read after {@link GAP_WINDOW}. */
   #gap = false;
@@ -100,9 +101,7 @@ export class WatchRegistry {
     for (const userId of userIds) {
       if (!watch.startLoading(userId)) continue;
       added.add(userId);
-      const watches = this.#watchesByUser.get(userId);
-      if (watches === undefined) this.#watchesByUser.set(userId, new Set([watch]));
-      else watches.add(watch);
+      this.#watchesByUser.add(userId, watch);
     }
     if (added.size === 0) return;
     try {
@@ -119,9 +118,7 @@ export class WatchRegistry {
   #remove(watch: UserWatchState, userIds: Iterable<string>): void {
     for (const userId of userIds) {
       watch.remove(userId);
-      const watches = this.#watchesByUser.get(userId);
-      watches?.delete(watch);
-      if (watches?.size === 0) this.#watchesByUser.delete(userId);
+      this.#watchesByUser.delete(userId, watch);
     }
   }
 
@@ -148,11 +145,11 @@ export class WatchRegistry {
 
   #onChange(encoded: unknown): void {
     // Most changes are of users without a watch here: those are not decoded.
-    const watches = this.#watchesByUser.get((encoded as readonly [userId: string] | null)?.[0] ?? '');
-    if (watches === undefined) return;
+    const userId = (encoded as readonly [userId: string] | null)?.[0] ?? '';
+    if (!this.#watchesByUser.has(userId)) return;
     const change = decodeChange(encoded);
     let isDoubtful = false;
-    for (const watch of [...watches]) isDoubtful = watch.applyChange(change) || isDoubtful;
+    for (const watch of this.#watchesByUser.get(userId)) isDoubtful = watch.applyChange(change) || isDoubtful;
     if (isDoubtful) void this.#reread([change.userId], false);
   }
 
@@ -192,7 +189,7 @@ export class WatchRegistry {
       for (const userId of userIds) {
         // Not missing: the known state stays.
         if (unreadable.has(userId)) continue;
-        const watches = [...(this.#watchesByUser.get(userId) ?? [])];
+        const watches = this.#watchesByUser.get(userId);
         const record = records.get(userId);
         if (record !== undefined) {
           const known = applyToAll(watches, record, disputed.get(userId));
