@@ -105,8 +105,10 @@ export class RoomMembership {
 
   /** The user's socket was removed from presence, and so from all rooms. */
   forgetUser(userId: string): void {
-    if (this.#user === userId) this.#user = this.#otherUser;
-    if (this.#user === this.#otherUser || this.#otherUser === userId) this.#otherUser = undefined;
+    if (this.#user === userId) {
+      this.#user = this.#otherUser;
+      this.#otherUser = undefined;
+    } else if (this.#otherUser === userId) this.#otherUser = undefined;
   }
 
   /** The peer receives no more messages. */

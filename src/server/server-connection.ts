@@ -117,21 +117,11 @@ export class ServerConnection<User extends ConnectionIdentity>
   /** Settles as `work`, or resolves with `undefined` if the connection ends first. */
   beforeEnd<T>(work: Promise<T>): Promise<T | undefined> {
     return new Promise((resolve, reject) => {
-      // Cleared, because `resolve` keeps the result.
-      this.#onEnded = () => {
+      this.#onEnded = () => resolve(undefined);
+      void work.then(resolve, reject).finally(() => {
+        // `resolve` keeps the result.
         this.#onEnded = undefined;
-        resolve(undefined);
-      };
-      work.then(
-        (result) => {
-          this.#onEnded = undefined;
-          resolve(result);
-        },
-        (error: unknown) => {
-          this.#onEnded = undefined;
-          reject(error);
-        },
-      );
+      });
     });
   }
 
@@ -201,11 +191,10 @@ export class ServerConnection<User extends ConnectionIdentity>
   }
 
   /** Handles frames that arrived earlier first. */
-  start(settings: RequestSettings<User>, client: AttachedClient<User>): RequestContext<User> {
+  start(settings: RequestSettings<User>, client: AttachedClient<User>): void {
     this.#context = new RequestContext(this, settings, client);
     if (!this.#ended) this.#context.setExpiry(client.known.expiresAt);
     this.#processQueue();
-    return this.#context;
   }
 
   /** The answer to a ping. */
