@@ -174,8 +174,6 @@ const scenarios = [
 class Contender {
   /** @type {{ server: number, redis: number }[]} */
   rounds = [];
-  /** CPU time of the process per operation in the first round, before V8 has compiled the code. */
-  first = Number.NaN;
 
   /**
    * @param {Scenario} scenario
@@ -297,24 +295,27 @@ async function run(scenario, rounds) {
       contenders.push(contender);
       if (scenario.what === 'message' || scenario.what === 'come-back') await contender.join();
     }
-    for (let round = -WARM_UP[scenario.what]; round < rounds; round++) {
-      for (const contender of round % 2 === 0 ? contenders : [...contenders].reverse()) {
+    const warmUp = WARM_UP[scenario.what];
+    for (let round = 0; round < warmUp + rounds; round++) {
+      for (const contender of round % 2 === 0 ? contenders : [...contenders].reverse())
         await contender.round();
-        if (round >= 0) continue;
-        if (Number.isNaN(contender.first)) contender.first = contender.rounds[0]?.server ?? Number.NaN;
-        contender.rounds = [];
-      }
     }
-    return { title: scenario.title, results: summarize(contenders) };
+    return { title: scenario.title, results: summarize(contenders, warmUp) };
   } finally {
     await Promise.all(contenders.map((contender) => contender.stop()));
   }
 }
 
-/** @param {Contender[]} contenders */
-function summarize(contenders) {
-  const own = contenders[0]?.rounds ?? [];
-  const results = contenders.map(({ kind, rounds, first }) => {
+/**
+ * @param {Contender[]} contenders
+ * @param {number} warmUp rounds that are not counted
+ */
+function summarize(contenders, warmUp) {
+  const own = contenders[0]?.rounds.slice(warmUp) ?? [];
+  const results = contenders.map(({ kind, rounds: all }) => {
+    // Before V8 has compiled the code.
+    const first = all[0]?.server ?? Number.NaN;
+    const rounds = all.slice(warmUp);
     /** @param {'server' | 'redis'} side */
     const of = (side) => ({
       cost: statisticsOf(rounds.map((round) => round[side])),
